@@ -134,6 +134,8 @@ def speed(place: Place) -> dict[str, Any]:
                 left_out.append(f"{case.name}, compile {compiled}: {error}")
                 continue
             sides[f"lmlab, compile {compiled}"] = training.take
+            if training.step.deferred:
+                sides[f"lmlab, compile {compiled}, deferred"] = _deferred_step(training)
         recipe = case.recipe(place)
         if place.nanogpt is None:
             left_out.append("nanoGPT: --nanogpt PATH names a checkout")
@@ -164,6 +166,20 @@ def _in_turn(sides: dict[str, Callable[[], object]], place: Place, tokens: int) 
             synchronise(device)
             rates[name].append(count * tokens / (time.perf_counter() - started))
     return rates
+
+
+def _deferred_step(training: Training) -> Callable[[], object]:
+    """Return a function that launches a step and reads the numbers of the one before, as a run does; it shares the training."""
+    launched: list[Callable[[], object]] = []
+
+    def step() -> None:
+        launched.append(training.step.launch(training.state.step, training.state.cursor))
+        training.state.step += 1
+        training.state.cursor += training.recipe.train.batch
+        if len(launched) > 1:
+            launched.pop(0)()
+
+    return step
 
 
 def _nanogpt_step(case: Case, place: Place) -> Callable[[], object]:

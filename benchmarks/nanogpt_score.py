@@ -14,7 +14,6 @@ import numpy as np
 import torch
 
 from benchmarks.nanogpt import DATA, counts, load_model_module
-from lmlab.evaluation.windows import windows_in
 
 WINDOWS_AT_ONCE = 64
 
@@ -25,7 +24,7 @@ def whole_split_loss(model: Any, tokens: torch.Tensor, context: int) -> float:
     inputs = tokens[: whole * context].view(whole, context)
     targets = tokens[1 : whole * context + 1].view(whole, context)
     batches = list(zip(inputs.split(WINDOWS_AT_ONCE), targets.split(WINDOWS_AT_ONCE), strict=True))
-    if windows_in(len(tokens), context) > whole:
+    if whole * context < len(tokens) - 1:
         batches.append((tokens[None, whole * context : -1], tokens[None, whole * context + 1 :]))
     total = sum(model(one, other)[1].item() * other.numel() for one, other in batches)
     return total / (len(tokens) - 1)

@@ -30,7 +30,7 @@ VERBS = {
     "resume": "continue a run exactly where its last checkpoint left it",
     "prove": "replay steps of a run from a checkpoint and compare them with the record",
     "events": "the history of a run: starts, stops, checkpoints, spikes and their black boxes",
-    "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split",
+    "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split, or accuracy on benchmark tasks",
     "sample": "generate text with a trained model",
     "chat": "chat with a trained model in turns",
     "tune": "find a recipe's best learning rate by short trainings",
@@ -40,7 +40,8 @@ VERBS = {
     "verify": "compute every number of a study again, from its runs",
     "report": "draw the curves of one or several runs",
     "runs": "the table of runs, and all of one on a page; rename, remove, prune or tag them",
-    "import": "make a run from the log of another project",
+    "import": "make a run from the log or the model of another project",
+    "export": "write a run's model for transformers, llama.cpp, Ollama or nanoGPT",
 }
 
 

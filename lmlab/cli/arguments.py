@@ -133,6 +133,9 @@ def flag_names(flags: type) -> list[str]:
         given = [extra.name for extra in getattr(hint, "__metadata__", ()) if getattr(extra, "name", None)]
         name = (given[0] if given else field).replace("_", "-")
         names.append(f"--{name}")
+        names += [
+            alias for extra in getattr(hint, "__metadata__", ()) for alias in getattr(extra, "aliases", None) or ()
+        ]
         if hint is bool:
             names.append(f"--no-{name}")
     return names

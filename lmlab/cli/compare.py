@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -35,6 +35,11 @@ class Compare:
     --data.column, --data.separator and the like set how it is read, where that differs from the runs' data."""
     split: Literal["", "train", "valid", "test", "all"] = ""
     """With --on: which split, or all of the text; default: valid where the text comes with a split of its own, else all."""
+    table: bool = False
+    """Print one table of results instead: own loss, with --on the figures on that text, and the accuracies of the benchmark tasks
+    that lmlab evaluate --tasks has stored. For 1 to 64 models, hf:FOLDER among them."""
+    markdown: str = ""
+    """With --table: write it as Markdown into this file, too."""
     plot: str = ""
     """Draw the curves against tokens, FLOPs and seconds into this file (.png or .svg)."""
     runs: str = ""
@@ -50,6 +55,10 @@ def run(arguments: list[str]) -> int:
     words, reading = split_overrides(arguments)
     only_settings(reading, ("data",), "lmlab compare")
     flags = parse(Compare, words, "lmlab compare")
+    if flags.table:
+        return _table(flags, reading)
+    if flags.markdown:
+        raise UsageError("--markdown needs --table")
     if len(flags.run) < 2 and not any(reference.startswith(TAGGED) for reference in flags.run):
         raise UsageError("lmlab compare needs two runs or more: lmlab compare RUN RUN...")
     if (flags.split or reading) and not flags.on:
@@ -80,6 +89,35 @@ def run(arguments: list[str]) -> int:
             show(flags.plot)
     if flags.json:
         show_json({**found.to_json(), "plot": flags.plot or None})
+    return 0
+
+
+def _table(flags: Compare, reading: dict[str, Any]) -> int:
+    for name in ("reach", "alone", "plot"):
+        if getattr(flags, name):
+            raise UsageError(f"--table and --{name} exclude each other: leave one of them out")
+    if not flags.run:
+        raise UsageError("lmlab compare --table needs a run: lmlab compare --table RUN RUN...")
+    if (flags.split or reading) and not flags.on:
+        raise UsageError(f"{'--split' if flags.split else f'--{next(iter(reading))}'} needs --on TEXT")
+    from lmlab.report.results_table import results_parts, write_markdown
+    from lmlab.study.results import results
+
+    found = results(
+        flags.run,
+        runs_folder(flags.runs),
+        on=flags.on,
+        split=flags.split,
+        reading=reading,
+        device=flags.device,
+        progress=progress_for(flags.json),
+    )
+    if flags.json:
+        show_json(found.to_json())
+    else:
+        show(*results_parts(found))
+    if flags.markdown:
+        write_markdown(found, Path(flags.markdown))
     return 0
 
 

@@ -59,6 +59,7 @@ def _print_one(flags: Recipes) -> int:
 
 def described(recipe: Any) -> dict[str, Any]:
     """Return a recipe's entry: its size at the published vocabulary, or at its own setting."""
+    from lmlab.exchange.models.exportable import exportable
     from lmlab.model.cost import parameters
 
     vocabulary = recipe.published_vocabulary or recipe.data.vocabulary
@@ -73,6 +74,7 @@ def described(recipe: Any) -> dict[str, Any]:
         "epochs": recipe.train.epochs,
         "corpus": recipe.data.corpus,
         "claims": [dataclasses.asdict(claim) for claim in recipe.claims],
+        "exportable": exportable(recipe).to_json(),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
@@ -25,14 +25,23 @@ SEPARATOR = "-" * 40
 
 @dataclass(frozen=True, kw_only=True)
 class Sample(Drawing):
-    """Generate text with a run's model after prompts. The same arguments on the same machine give the same text."""
+    """Generate text with a run's model after prompts, or with several models side by side.
 
-    target: tyro.conf.Positional[str]
-    """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init."""
+    The same arguments on the same machine give the same text.
+    """
+
+    target: tyro.conf.Positional[tuple[str, ...]]
+    """RUN, RUN@best (the default), RUN@latest, RUN@STEP or RUN@init; hf:FOLDER for a local model of transformers."""
     prompt: tuple[str, ...] = ()
     """The text to continue; may be repeated; default: an empty prompt."""
-    prompts_file: str = ""
+    prompts_file: Annotated[str, tyro.conf.arg(aliases=["--prompts"])] = ""
     """A file with more prompts, one a line; empty lines are left out."""
+    table: bool = False
+    """Print a table with a row for each prompt and a column for each model; default for several models."""
+    reference: str = ""
+    """The address of an OpenAI-compatible server whose model writes too, such as http://127.0.0.1:11434/v1."""
+    reference_model: str = ""
+    """With --reference: the model's name there."""
     samples: int = 1
     """How many texts for each prompt."""
     stream: bool = True
@@ -50,12 +59,17 @@ def run(arguments: list[str]) -> int:
     flags = parse(Sample, arguments, "lmlab sample")
     if flags.samples < 1:
         raise UsageError(f"--samples {flags.samples}: expected at least 1")
+    if not flags.target:
+        raise UsageError("lmlab sample needs a run: lmlab sample RUN --prompt TEXT")
     from lmlab.experiment.loaded import load
+    from lmlab.experiment.models_of_others import is_foreign
 
     sampling = sampling_of(flags)
     prompts = list(flags.prompt) + (_lines(Path(flags.prompts_file)) if flags.prompts_file else [])
     prompts = [prompt for prompt in prompts or [""] for _ in range(flags.samples)]
-    loaded = load(flags.target, runs_folder(flags.runs), flags.device)
+    if flags.table or flags.reference or len(flags.target) > 1 or is_foreign(flags.target[0]):
+        return _side_by_side(flags, prompts, sampling)
+    loaded = load(flags.target[0], runs_folder(flags.runs), flags.device)
     for warning in loaded.warnings:
         show(warning, file=sys.stderr)
     if flags.stream and len(prompts) == 1 and not flags.json:
@@ -66,6 +80,28 @@ def run(arguments: list[str]) -> int:
         show_json(_figures(loaded, completions))
     else:
         show_text(f"\n{SEPARATOR}\n".join(completion.prompt + completion.text for completion in completions))
+    return 0
+
+
+def _side_by_side(flags: Sample, prompts: list[str], sampling: Sampling) -> int:
+    from lmlab.experiment.side_by_side import side_by_side
+
+    found = side_by_side(
+        flags.target,
+        prompts,
+        sampling,
+        runs=runs_folder(flags.runs),
+        device=flags.device,
+        address=flags.reference,
+        model=flags.reference_model,
+        say=lambda line: show(line, file=sys.stderr),
+    )
+    for warning in [warning for writer in found.writers for warning in writer.warnings]:
+        show(warning, file=sys.stderr)
+    if flags.json:
+        show_json(found.to_json())
+    else:
+        show(found.table())
     return 0
 
 

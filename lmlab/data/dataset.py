@@ -82,6 +82,12 @@ class Dataset:
         return found
 
     @property
+    def end_of_text(self) -> int | None:
+        """The token after each document; None if there is none."""
+        found: int | None = self._facts["tokenizer"].get("end_of_text")
+        return found
+
+    @property
     def lossless(self) -> bool:
         """Whether the tokens can be decoded to the exact text, so that bits per byte are defined."""
         found: bool = self._facts["tokenizer"]["lossless"]

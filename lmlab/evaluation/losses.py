@@ -1,12 +1,14 @@
 """The loss of a model over a split: every token after the first is predicted once, in a fixed order, summed in float64.
 
-    split -> windows (stride = context) -> logits -> nats and top-1 hits of each token -> sums by split and by unit
+    split -> windows -> logits -> nats and top-1 hits of each token -> sums by split and by unit
 
 A sample of units is scored in exactly those windows of the whole split that hold a token of theirs, and only their own tokens
 count; so a unit's bits equal those of the whole evaluation, up to the rounding of another batch.
 
-If documents are windowed separately (`lmlab.data.windows`), each target of each of their windows is predicted: a token in two
-windows counts twice, and one after a document's last window isn't counted, so that there are no bits per byte.
+Windows follow one another without overlap unless a stride is given, and documents may be scored by themselves: see
+`lmlab.evaluation.windows`. If a training windows documents separately (`lmlab.data.windows`), each target of each of their windows
+is predicted: a token in two windows counts twice, and one after a document's last window isn't counted, so that there are no bits
+per byte.
 """
 
 import contextlib
@@ -28,8 +30,16 @@ from lmlab.data.windows import PADDING, Windows
 from lmlab.evaluation.result import Evaluation
 from lmlab.evaluation.sample import choose_units
 from lmlab.evaluation.text import ScoredText, split_tokens
-from lmlab.evaluation.windows import positions_of, unit_ranges, units_of, windows_in, windows_over
+from lmlab.evaluation.windows import (
+    OnceWindows,
+    document_ranges,
+    once_windows,
+    stream_windows,
+    unit_ranges,
+    units_of,
+)
 from lmlab.model.loss import token_losses
+from lmlab.model.trainable import TrainableModel
 from lmlab.native.engine import Engine
 from lmlab.stats import ratio_standard_error
 
@@ -78,6 +88,10 @@ class Scoring:
     """The native engine of this model, which computes the scores instead of PyTorch; None: PyTorch does."""
     documents: Callable[[str], Windows | None] = _one_stream
     """Returns the windows of a split's documents if these are windowed separately, else None."""
+    stride: int | None = None
+    """Tokens from one window to the next, at most the context, so that targets have more tokens before them; None: the context."""
+    alone: bool = False
+    """Whether each document is scored by itself: no window has tokens of two, but for the end-of-text token before it."""
     batch: int | None = None
     """Windows in a forward pass; None: chosen for the device."""
     share: Share | None = None
@@ -93,18 +107,15 @@ def evaluate_split(
     rank; if it returns True, EvaluationStopped is raised. Each module's training mode is restored at the end. LabError if the split
     is unknown or too short.
     """
-    model, text, context = scoring.model, scoring.text, scoring.context
-    device, documents = scoring.device, scoring.documents(split)
+    model, text, device = scoring.model, scoring.text, scoring.device
     began = time.perf_counter()
     tokens = split_tokens(text, split)
-    tally = _Tally(text, split, tokens, units, per_byte=documents is None)
-    windows = np.arange(windows_in(len(tokens), context) if documents is None else documents.count)
-    if units is not None:
-        ranges = tally.ranges_of(units)
-        windows = windows_over(*ranges, context) if documents is None else documents.over(*ranges)
+    every = _windows(scoring, split, tokens)
+    tally = _Tally(text, split, tokens, units, per_byte=isinstance(every, OnceWindows))
+    windows = np.arange(every.count) if units is None else every.over(*tally.ranges_of(units))
     if not len(windows):
         raise ValueError("none of the units to score has a token to predict")
-    rows = scoring.batch or windows_at_once(context, text.vocabulary_size, device.type)
+    rows = scoring.batch or windows_at_once(scoring.context, text.vocabulary_size, device.type, _in_chunks(scoring))
     together = scoring.share is not None and scoring.share.lockstep
     with _evaluating(model, device, scoring.autocast, together):
         for group in _own_batches(windows, rows, scoring.share):
@@ -114,7 +125,7 @@ def evaluate_split(
             if idle and not together:
                 continue
             group = windows[:1] if idle else group
-            positions, taken, counted = _read(tokens, group, context, documents)
+            positions, taken, counted = _read(tokens, group, every)
             require_ids(taken, text.vocabulary_size)
             inputs, targets = taken[:, :-1], taken[:, 1:]
             nats, hits = (
@@ -130,19 +141,31 @@ def evaluate_split(
     return tally.evaluation(time.perf_counter() - began)
 
 
+def _windows(scoring: Scoring, split: str, tokens: np.ndarray) -> Windows | OnceWindows:
+    """Return the windows in which a split is read."""
+    documents = scoring.documents(split)
+    if documents is not None:
+        return documents
+    if not scoring.alone:
+        return stream_windows(len(tokens), scoring.context, scoring.stride)
+    text = scoring.text
+    return once_windows(
+        *document_ranges(text.document_starts(split), tokens, text.end_of_text), scoring.context, scoring.stride
+    )
+
+
 def _read(
-    tokens: np.ndarray, windows: np.ndarray, context: int, documents: Windows | None
+    tokens: np.ndarray, windows: np.ndarray, every: Windows | OnceWindows
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions in the split of the windows' tokens, the tokens, and a mask without padding, each [windows, context + 1]."""
-    if documents is None:
-        positions = positions_of(windows, context)
-        # the last window is cut off by the end of the split, and padded with its last token, which isn't counted
-        return positions, tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64), positions < len(tokens)
-    starts, ends = documents.spans(windows)
-    positions = starts[:, None] + np.arange(context + 1)
+    """Return positions in the split of the windows' tokens, the tokens, and a mask of those that count, [windows, context + 1]."""
+    starts, ends = every.spans(windows)
+    positions = starts[:, None] + np.arange(every.context + 1)
     inside = positions < ends[:, None]
-    taken = tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64)
-    return positions, np.where(inside, taken, PADDING), inside
+    # Beyond its end a window is padded: no position before it depends on that, and it isn't counted.
+    taken = np.where(inside, tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64), PADDING)
+    if isinstance(every, OnceWindows):
+        inside &= positions >= every.counted_from(windows)[:, None]
+    return positions, taken, inside
 
 
 def evaluate_sample(scoring: Scoring, split: str, tokens: int, *, stop: Callable[[], bool] | None = None) -> Evaluation:
@@ -173,11 +196,19 @@ def tokens_in_sample(text: ScoredText, split: str, tokens: int, documents: Windo
     return int(documents.targets_in(starts[chosen], ends[chosen]).sum())
 
 
-def windows_at_once(context: int, vocabulary: int, device_type: str) -> int:
-    """Return the windows of a forward pass: float32 logits of at most 64 MB, and few enough tokens for the cache; at least one."""
-    by_logits = LOGIT_BYTES // (4 * context * vocabulary)
+def windows_at_once(context: int, vocabulary: int, device_type: str, in_chunks: bool = False) -> int:
+    """Return the windows of a forward pass: few enough tokens for the cache, and float32 logits of at most 64 MB, which doesn't
+    count where they are computed `in_chunks`; at least one.
+    """
     by_tokens = TOKENS_AT_ONCE.get(device_type, TOKENS_AT_ONCE_ON_A_GPU) // context
+    by_logits = by_tokens if in_chunks else LOGIT_BYTES // (4 * context * vocabulary)
     return max(1, min(by_logits, by_tokens))
+
+
+def _in_chunks(scoring: Scoring) -> bool:
+    """Return whether the model computes logits chunk by chunk; the native engine's batches are bounded by all of them."""
+    model = scoring.model
+    return scoring.engine is None and isinstance(model, TrainableModel) and model.scores_in_chunks
 
 
 def most_frequent_token(text: ScoredText, split: str = "train") -> int:
@@ -286,8 +317,13 @@ def _scores(
 ) -> tuple[Float[NDArray[np.floating], "batch time"], Bool[NDArray[np.bool_], "batch time"]]:
     """Return the nats of each target, at least in float32, and whether it had the largest logit."""
     wanted = torch.from_numpy(targets).to(device)
-    logits = model(torch.from_numpy(inputs).to(device))
-    return token_losses(logits, wanted).cpu().numpy(), (logits.argmax(dim=-1) == wanted).cpu().numpy()
+    tokens = torch.from_numpy(inputs).to(device)
+    if isinstance(model, TrainableModel):
+        nats, hits = model.scores(tokens, wanted)
+    else:
+        logits = model(tokens)
+        nats, hits = token_losses(logits, wanted), logits.argmax(dim=-1) == wanted
+    return nats.cpu().numpy(), hits.cpu().numpy()
 
 
 def _batches(windows: np.ndarray, most: int) -> Iterator[np.ndarray]:

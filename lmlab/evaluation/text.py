@@ -28,6 +28,15 @@ class ScoredText(Protocol):
         """Whether decoding the tokens gives the original text; if not, losses per byte are undefined."""
         ...
 
+    @property
+    def end_of_text(self) -> int | None:
+        """The token after each document; None if there is none."""
+        ...
+
+    def document_starts(self, split: str) -> np.ndarray:
+        """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
+        ...
+
     def tokens(self, split: str) -> np.ndarray:
         """Return the split's tokens, in order."""
         ...

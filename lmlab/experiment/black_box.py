@@ -22,10 +22,11 @@ LONGEST_TEXT = 4_000
 
 
 def black_box(
-    step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: StepVerdict
+    step: TrainingStep, policy: Policy, dataset: Dataset, state: State, verdict: StepVerdict, weights_step: int
 ) -> dict[str, Any]:
-    """Return the value for black-boxes/, for the step that `state` is about to take, with the weights before its update.
+    """Return the value for black-boxes/, for the step that follows `state`, observed with the weights of today.
 
+    `weights_step` is the number of steps that these have taken: the state's, if the update wasn't launched yet.
     Where the model can't be observed, such as for lack of memory, `failed` says why, and what the observation gives is left out.
     """
     batch = step.recipe.train.batch
@@ -48,6 +49,7 @@ def black_box(
         "batch": batch_hash(inputs, targets),
         "learning_rate_share": step.rate(state.step),
         "loss_scale": state.scale,
+        "weights_step": weights_step,
         "recent": [{"step": recent, "loss": loss, "gradient_norm": norm} for recent, loss, norm in state.guard.recent],
         "layers": [] if now is None else layers(now, before),
         "texts": texts(dataset, *step.spans(state.cursor), losses),

@@ -114,6 +114,7 @@ def _finished_run(reference: str, runs: str | Path) -> Run:
     run, which = open_run(reference, Path(runs))
     if which is not None:
         raise LabError(f"lmlab plan --from takes a whole run, but {reference} names a checkpoint: leave @{which} out")
+    run.require_trained()
     return run
 
 

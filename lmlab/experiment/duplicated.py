@@ -20,10 +20,10 @@ from lmlab.evaluation.result import Evaluation
 
 
 def without_duplicates(
-    scores: Evaluation, dataset: Dataset, trained_on: str, progress: Progress | None = None
+    scores: Evaluation, dataset: Dataset, trained_on: str | None, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Return the figures of a whole split's evaluation without its duplicates of training text; `trained_on` is the id of the
-    run's data.
+    run's data; None for an imported model.
 
     A data set that was not checked yet is checked now where that takes seconds. Where nothing is known, the figures are
     None and `duplicates_note` has the reason.
@@ -71,8 +71,10 @@ def duplicates_line(values: dict[str, Any]) -> str:
     )
 
 
-def _unknown(split: str, dataset: Dataset, trained_on: str) -> str:
+def _unknown(split: str, dataset: Dataset, trained_on: str | None) -> str:
     """Return why the duplicates are unknown; empty where they are known."""
+    if trained_on is None:
+        return "duplicates of training text are unknown for an imported model"
     if split == "train":
         return "the training split is not compared with itself: lmlab data check finds duplicates within it"
     if split == ALL:

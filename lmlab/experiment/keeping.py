@@ -94,7 +94,7 @@ def can_be_made_again(run: Run) -> bool:
 
 
 def _begins_at_seed(run: Run) -> bool:
-    return run.imported is None and run.origin().get("parent") is None
+    return run.imported is None and run.model_from is None and run.origin().get("parent") is None
 
 
 def _parts(files: Mapping[str, Any]) -> list[str]:

@@ -118,8 +118,12 @@ def _use(run: Run, cursor: tuple[int, int], skipped: Sequence[Sequence[int]]) ->
 def _ancestry(run: Run) -> Ancestry:
     """Return the run's data set and those that it extends, from the run, or for older runs from the cache."""
     origin = run.origin()
+    if run.model_from is not None:
+        raise LabError(
+            f"which text {run.name} was trained on is unknown, since it is an imported model: leave data.fresh out"
+        )
     if "data" not in origin:
-        return find_dataset(origin["data_id"]).ancestry
+        return find_dataset(run.fact("data_id")).ancestry
     try:
         return read_ancestry(origin["data"])
     except (KeyError, TypeError, ValueError) as error:

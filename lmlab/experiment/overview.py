@@ -90,6 +90,12 @@ class Overview:
         folder, status = self.run.folder, None if self.row is None else self.row.status
         if self.run.imported is not None:
             return [(f"lmlab report {folder}", "its curves")]
+        if self.run.model_from is not None:
+            return [
+                (f"lmlab sample {folder} --prompt ...", "generate text"),
+                (f"lmlab evaluate {folder} --on TEXT", "score it"),
+                (f"lmlab train --from {folder} --data.corpus TEXT", "train it further"),
+            ]
         steps = "" if self.row is None or not self.row.steps else f" --train.steps {2 * self.row.steps}"
         found = []
         if status in ("stopped", "new"):

@@ -11,6 +11,7 @@ from lmlab import LabError
 from lmlab.checkpoint.opened import Checkpoint
 from lmlab.data.dataset import Dataset
 from lmlab.experiment.judging import checkpoint_in
+from lmlab.files import read_json
 from lmlab.recipe import Recipe
 from lmlab.runs import Run, open_run
 
@@ -62,7 +63,7 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
     """Return whether a branch continues in its parent's batches: same data, order, windows, seed, context and batch, and no
     data.fresh."""
     theirs = parent.recipe
-    if recipe.data.fresh or theirs.data.fresh:
+    if recipe.data.fresh or theirs.data.fresh or parent.run.model_from is not None:
         return False
     return parent.run.fact("data_id") == data_id and all(
         one == other
@@ -87,10 +88,12 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
             f"{parent.run.name} has a vocabulary of {theirs:,} tokens, but this data has {dataset.vocabulary_size:,}: expected "
             "data prepared with the parent's tokenizer"
         )
-    if parent.run.read("tokenizer.json") != dataset.tokenizer.to_json():
+    if read_json(parent.run.folder / "tokenizer.json") != dataset.tokenizer.to_json():
+        own = parent.run.origin().get("data_id")
+        hint = "" if own is None else f" (lmlab data extend {own} PATH adds text)"
         raise LabError(
             f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids mean other text: expected data "
-            f"prepared with the parent's tokenizer (lmlab data extend {parent.run.origin()['data_id']} PATH adds text)"
+            f"prepared with the parent's tokenizer{hint}"
         )
     if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
         raise LabError(

@@ -73,6 +73,7 @@ def prove(
     By default the replay ends at the next kept checkpoint; with `steps` after that many steps.
     """
     run, which = open_run(reference, Path(runs))
+    run.require_trained()
     recipe, policy = run.recipe(), read_policy(run.read("policy.json"))
     lost = lost_lines(run)
     reached = max((line["step"] for line in run.read_lines("metrics")), default=0)

@@ -42,7 +42,7 @@ def _read(run: Run, course_of: Callable[[Run, Recipe | None, Mapping[str, Any] |
     try:
         recipe = run.recipe() if run.imported is None else None
         summary = run.summary()
-        course = course_of(run, recipe, summary)
+        course = _Course(tokens=None) if run.model_from is not None else course_of(run, recipe, summary)
         return Record(
             run=run,
             status=run.status(),

@@ -103,12 +103,15 @@ class Record:
     @property
     def corpus(self) -> str | None:
         """The name of its training text, as in the recipe."""
-        return self.recipe.data.corpus if self.recipe is not None else (self.imported or {}).get("corpus")
+        if self.recipe is None or self.run.model_from is not None:
+            return (self.imported or {}).get("corpus")
+        return self.recipe.data.corpus
 
     @property
     def data_id(self) -> str | None:
-        """The id of its data set; None for an imported log."""
-        return None if self.imported is not None else str(self.run.fact("data_id"))
+        """The id of its data set; None for an imported log or model."""
+        unknown = self.imported is not None or self.run.model_from is not None
+        return None if unknown else str(self.run.fact("data_id"))
 
     @property
     def vocabulary(self) -> int | None:
@@ -126,8 +129,8 @@ class Record:
 
     @property
     def seed(self) -> int | None:
-        """train.seed."""
-        return None if self.recipe is None else self.recipe.train.seed
+        """train.seed; None for an imported log or model."""
+        return None if self.recipe is None or self.run.model_from is not None else self.recipe.train.seed
 
     @cached_property
     def family(self) -> str:
@@ -135,7 +138,7 @@ class Record:
 
         Unique for an imported run.
         """
-        if self.recipe is None:
+        if self.recipe is None or self.run.model_from is not None:
             return hashlib.sha256(self.id.encode()).hexdigest()[:16]
         same = dataclasses.replace(self.recipe, train=dataclasses.replace(self.recipe.train, seed=0))
         parent = self.origin.get("parent")

@@ -20,6 +20,7 @@ from lmlab.checkpoint.pointers import pointed, update_pointers
 from lmlab.data.dataset import Dataset, find_dataset
 from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
+from lmlab.data.tokenizers import load_tokenizer
 from lmlab.experiment.beginning import begin, start_units
 from lmlab.experiment.circumstances import circumstances
 from lmlab.experiment.finish import Outcome, train_to_end
@@ -29,9 +30,10 @@ from lmlab.experiment.judging import require_no_progress
 from lmlab.experiment.outline import deadline_of, evaluation_plan, outline_of, outline_of_run, with_known_prompts
 from lmlab.experiment.parent import parent_again
 from lmlab.experiment.session import open_session, read_outlook
-from lmlab.files import DISK, Storage, sha256_of_file
+from lmlab.files import DISK, Storage, read_json, sha256_of_file
 from lmlab.planning.memory.check import require_memory
 from lmlab.recipe import Recipe, check, differences, override, recipe_hash
+from lmlab.recipe.data import IMPORTED
 from lmlab.runs import Journal, Run, RunLock, open_run, require_unlocked
 from lmlab.training.display import Display, make_display
 from lmlab.training.hooks import Ending
@@ -86,8 +88,11 @@ def resume(
         )
     with _judging(run):
         imported = run.imported is not None
+        from_model = run.model_from is not None
     if imported:
         run.recipe()  # raises, with what such a run can be used for
+    if from_model:
+        run.require_trained()
     with _judging(run):
         own, summary = run.recipe(), run.summary()
     recipe = _policy_only(run, own, changes or {})
@@ -269,7 +274,8 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
     try:
         return find_dataset(wanted)
     except LabError:
-        dataset = prepare(recipe.data, progress=progress)
+        own = load_tokenizer(read_json(run.folder / "tokenizer.json")) if recipe.data.tokenizer == IMPORTED else None
+        dataset = prepare(recipe.data, progress=progress, tokenizer=own)
     if dataset.id != wanted:
         raise LabError(
             f"{recipe.data.corpus} now gives data set {dataset.id}, but {run.name} was trained on {wanted}: put the old text back"

@@ -7,7 +7,7 @@ data set) the validation split is scored, for any other text all of it.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,13 +22,25 @@ from lmlab.data.progress import Progress, Silent
 from lmlab.data.remembered import READING, datasets_of, reading_of
 from lmlab.data.seen import seen_units
 from lmlab.data.sources import Source, resolve
+from lmlab.data.tokenizers import Tokenizer
 from lmlab.evaluation.result import Evaluation
-from lmlab.experiment.loaded import Loaded
 from lmlab.recipe import Data, Recipe, override
 
 CHOICES = ("train", "valid", "test", ALL)
 SPLITS = {"train": "the training split", "valid": "the validation split", "test": "the test split", ALL: "all"}
 UNITS = {"document": "documents", "block": "blocks of 1,024 bytes"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """What of a model decides how a text is read for it."""
+
+    name: str
+    data: Data
+    """The settings that its own data were read with."""
+    tokenizer: Tokenizer
+    dataset: Callable[[], Dataset]
+    """Returns the data set that it was trained on; LabError where there is none here."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,14 +69,14 @@ class ScoredPart:
 
 
 def part_to_score(
-    loaded: Loaded,
+    reader: Reader,
     on: str | None,
     split: str | None,
     reading: Mapping[str, Any],
     progress: Progress | None = None,
 ) -> ScoredPart:
-    """Return what `loaded` is scored on: `on`, encoded with its tokenizer and read with the run's own settings of READING, except
-    those in `reading`; None: the run's own data. `split`: train, valid, test or all; None: by the rule.
+    """Return what a model is scored on: `on`, encoded with its tokenizer and read with its own settings of READING, except those in
+    `reading`; None: its own data. `split`: train, valid, test or all; None: by the rule.
 
     LabError where the text can't be read, or doesn't fit the model.
     """
@@ -76,11 +88,11 @@ def part_to_score(
     if on is None:
         if reading:
             raise LabError(f"--{next(iter(reading))} needs --on TEXT: the run's own data is read as it was in training")
-        own = loaded.dataset()
+        own = reader.dataset()
         part = ScoredPart(dataset=AllSplits(own), split=split or "valid", given="", trained=own)
     else:
-        part = _of_text(loaded, on, split, reading, progress or Silent())
-    _require_fit(loaded, part)
+        part = _of_text(reader, on, split, reading, progress or Silent())
+    _require_fit(reader, part)
     return part
 
 
@@ -124,13 +136,12 @@ def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> st
     )
 
 
-def _of_text(loaded: Loaded, on: str, split: str | None, reading: Mapping[str, Any], progress: Progress) -> ScoredPart:
-    recipe = loaded.recipe
-    asked = override(Recipe(data=dataclasses.replace(recipe.data, split="auto", tokens=None)), dict(reading)).data
+def _of_text(reader: Reader, on: str, split: str | None, reading: Mapping[str, Any], progress: Progress) -> ScoredPart:
+    asked = override(Recipe(data=dataclasses.replace(reader.data, split="auto", tokens=None)), dict(reading)).data
     data = dataclasses.replace(asked, corpus=on)
-    trained = _trained(loaded)
+    trained = _trained(reader)
     if is_reference(on):
-        found = prepare(data, progress=progress, tokenizer=loaded.tokenizer)
+        found = prepare(data, progress=progress, tokenizer=reader.tokenizer)
         return ScoredPart(dataset=AllSplits(found), split=split or "valid", given=on, trained=trained)
     source = resolve(data, progress=progress)
     chosen = split or ("valid" if source.entry or source.published else ALL)
@@ -139,13 +150,13 @@ def _of_text(loaded: Loaded, on: str, split: str | None, reading: Mapping[str, A
         data = dataclasses.replace(data, valid_share=Data().valid_share)
     elif trained is not None and _is_of(trained, source, data):
         return ScoredPart(dataset=AllSplits(trained), split=chosen, given=on, trained=trained)
-    found = prepare(data, progress=progress, tokenizer=loaded.tokenizer)
+    found = prepare(data, progress=progress, tokenizer=reader.tokenizer)
     return ScoredPart(dataset=AllSplits(found), split=chosen, given=on, trained=trained)
 
 
-def _trained(loaded: Loaded) -> Dataset | None:
+def _trained(reader: Reader) -> Dataset | None:
     try:
-        return loaded.dataset()
+        return reader.dataset()
     except LabError:
         return None
 
@@ -167,12 +178,12 @@ def _is_own(part: ScoredPart) -> bool:
     return trained is not None and mine is not None and trained.facts["corpus"].get("text_sha256") == mine
 
 
-def _require_fit(loaded: Loaded, part: ScoredPart) -> None:
+def _require_fit(reader: Reader, part: ScoredPart) -> None:
     dataset, split = part.dataset, part.split
-    if dataset.vocabulary_size != loaded.tokenizer.vocabulary_size:
+    if dataset.vocabulary_size != reader.tokenizer.vocabulary_size:
         raise LabError(
-            f"data {dataset.id} has a vocabulary of {dataset.vocabulary_size:,} tokens, the model of {loaded.run.name} one of "
-            f"{loaded.tokenizer.vocabulary_size:,}: give the text itself with --on"
+            f"data {dataset.id} has a vocabulary of {dataset.vocabulary_size:,} tokens, the model of {reader.name} one of "
+            f"{reader.tokenizer.vocabulary_size:,}: give the text itself with --on"
         )
     if split not in dataset.splits:
         raise LabError(f"data {dataset.id} has no split '{split}': expected one of {', '.join(dataset.splits)}")

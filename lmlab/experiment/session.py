@@ -154,6 +154,8 @@ class Session:
     def replay(self, stop: StopCheck) -> Ending:
         """Run the loop until `stop` returns True, saving only what a rewind may need."""
         rewinds = self.recipe.train.on_spike == "rewind"
+        # `stop` may read the state, which is a step behind the weights while a step is deferred.
+        self.training.step.deferred = False
         return self._loop(stop, self._save if rewinds else lambda state, best: None, None, None).run()
 
     def _expected_time(self) -> Expected | None:
@@ -270,11 +272,11 @@ class Session:
             raise Interrupted
         return tuple({"prompt": completion.prompt, "text": completion.text} for completion in written)
 
-    def _black_box(self, state: State, verdict: StepVerdict) -> str:
+    def _black_box(self, state: State, verdict: StepVerdict, weights_step: int) -> str:
         exchange = self.training.step.exchange
         if exchange is not None and exchange.lockstep:
             return "left out: each process has a part of the model"
-        value = black_box(self.training.step, self.policy, self.dataset, state, verdict)
+        value = black_box(self.training.step, self.policy, self.dataset, state, verdict, weights_step)
         return write_black_box(self.run.folder, state.step + 1, value, self.storage)
 
     def _rewind(self, state: State) -> State:

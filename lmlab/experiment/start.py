@@ -14,6 +14,7 @@ from lmlab.data.dataset import Dataset, find_dataset
 from lmlab.data.fresh import FreshTokens
 from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.experiment.beginning import begin
 from lmlab.experiment.circumstances import versions
 from lmlab.experiment.expectations import ExpectedRange, parse_expectations, read_expectations
@@ -23,11 +24,12 @@ from lmlab.experiment.lineage import ancestry_to_json, lineage_if_known, lineage
 from lmlab.experiment.outline import Outline, deadline_of, outline_of, with_known_prompts
 from lmlab.experiment.parent import Parent, same_stream
 from lmlab.experiment.resuming import resume_same
-from lmlab.files import require_free_bytes
+from lmlab.files import read_json, require_free_bytes
 from lmlab.hardware.machine import detect
 from lmlab.planning.forecasts.forecast import require_budget
 from lmlab.planning.losses.ladder import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
+from lmlab.recipe.data import IMPORTED
 from lmlab.recipe.schedule import has_span
 from lmlab.runs import Run, RunLock, check_note, create_run, require_free_name, require_place, write_note
 from lmlab.training.display import Display, make_display
@@ -68,6 +70,7 @@ def train(
     require_place(root)
     dataset = _dataset(recipe, parent, progress)
     _require_windows(recipe, dataset)
+    _require_boundary(recipe, dataset)
     lineage = () if parent is None or not recipe.data.fresh else lineage_through(parent.run, parent.checkpoint)
     training = training_tokens(recipe, dataset, lineage)
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
@@ -198,12 +201,31 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
     if parent is not None and _same_data(recipe.data, parent.recipe.data):
         with contextlib.suppress(LabError):
             return find_dataset(parent.run.fact("data_id"))
-    return prepare(recipe.data, progress=progress)
+    return prepare(recipe.data, progress=progress, tokenizer=_given_tokenizer(recipe, parent))
+
+
+def _given_tokenizer(recipe: Recipe, parent: Parent | None) -> Tokenizer | None:
+    """Return the parent's tokenizer where the recipe's settings don't make it: that of an imported model."""
+    if parent is None or recipe.data.tokenizer != parent.recipe.data.tokenizer:
+        return None
+    foreign = parent.run.model_from is not None or recipe.data.tokenizer == IMPORTED
+    return load_tokenizer(read_json(parent.run.folder / "tokenizer.json")) if foreign else None
 
 
 def _same_data(one: Data, other: Data) -> bool:
     """Return whether two settings give one data set: order, stride and freshness only affect how it is read."""
     return dataclasses.replace(one, order=other.order, stride=other.stride, fresh=other.fresh) == other
+
+
+def _require_boundary(recipe: Recipe, dataset: Dataset) -> None:
+    boundary, end = getattr(recipe.model, "boundary", None), dataset.end_of_text
+    if boundary is None or boundary == end:
+        return
+    advice = "leave it out" if end is None else f"use --model.boundary {end}"
+    has = "no end-of-text token" if end is None else f"the end-of-text token {end}"
+    raise LabError(
+        f"model.boundary {boundary} doesn't separate documents here: data set {dataset.id} has {has}; {advice}"
+    )
 
 
 def _require_windows(recipe: Recipe, dataset: Dataset) -> None:

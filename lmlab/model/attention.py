@@ -33,7 +33,7 @@ class Attention(nn.Module):
         self.qkv_rows = tuple(heads * self.head_width for heads in (self.heads, self.key_heads, self.key_heads))
         self.qkv = Linear(model.width, qkv_width(model), bias=model.qkv_bias)
         self.projection = Linear(model.width, model.width, bias=model.bias)
-        self.qk_norm = model.qk_norm
+        self.qk_norm, self.epsilon = model.qk_norm, model.norm_epsilon
         self.first_share = nn.Parameter(torch.empty(1)) if model.value_residual and layer > 0 else None
         self.dropout = model.dropout
         self.residual_dropout = Dropout(model.dropout)
@@ -44,15 +44,20 @@ class Attention(nn.Module):
         turn: Rotation | None,
         first_values: Float[Tensor, "batch time kv_heads head_width"] | None,
         memory: LayerCache | None,
+        mask: Float[Tensor, "batch 1 time time"] | None,
     ) -> tuple[Float[Tensor, "batch time width"], Float[Tensor, "batch time kv_heads head_width"]]:
-        """Return the update of the stream and this layer's values. When decoding, `memory` holds keys and values before `x`."""
+        """Return the update of the stream and this layer's values.
+
+        `mask` is added to the scores; None: each token attends to all up to itself. When decoding, `memory` holds keys and values
+        before `x`, and what is visible.
+        """
         queries, keys, values = self.project(x, turn)
         if self.first_share is not None and first_values is not None:
             values = torch.lerp(values, first_values, self.first_share.to(values.dtype))
-        visible, past_keys, past_values = None, keys, values
+        seen, past_keys, past_values = mask, keys, values
         if memory is not None:
-            visible, past_keys, past_values = memory.extend(keys, values)
-        mixed = attend(queries, past_keys, past_values, visible, self.dropout if self.training else 0.0)
+            seen, past_keys, past_values = memory.extend(keys, values)
+        mixed = attend(queries, past_keys, past_values, seen, self.dropout if self.training else 0.0)
         return self.residual_dropout(self.projection(mixed.flatten(2))), values
 
     def project(self, x: Float[Tensor, "batch time width"], turn: Rotation | None) -> tuple[Heads, Heads, Heads]:
@@ -65,7 +70,7 @@ class Attention(nn.Module):
         # Queries and keys are adjacent, so that one operation handles both.
         both, values = heads.split((self.heads + self.key_heads, self.key_heads), dim=2)
         if self.qk_norm:
-            both = rms_norm(both)
+            both = rms_norm(both, self.epsilon)
         if turn is not None:
             both = rotate(both, turn)
         queries, keys = both.split((self.heads, self.key_heads), dim=2)
@@ -76,20 +81,24 @@ def attend(
     queries: Float[Tensor, "batch time heads width"],
     keys: Float[Tensor, "batch past kv_heads width"],
     values: Float[Tensor, "batch past kv_heads width"],
-    visible: Bool[Tensor, "rows 1 time past"] | None,
+    mask: Bool[Tensor, "rows 1 time past"] | Float[Tensor, "rows 1 time past"] | None,
     dropped: float,
 ) -> Float[Tensor, "batch time heads width"]:
-    """Return softmax(Q K^T / sqrt(width)) V, masked by `visible`, or causally if it is None, with attention dropout `dropped`."""
+    """Return softmax(Q K^T / sqrt(width)) V with attention dropout `dropped`, causally if `mask` is None.
+
+    A mask of bools is True where a token is attended to; one of numbers is added to the scores.
+    """
     queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
-    if dropped and visible is None and queries.device.type == "cpu" and not torch.compiler.is_compiling():
-        return attend_unfused(queries, keys, values, dropped).transpose(1, 2)
+    numbers = mask is None or mask.is_floating_point()
+    if dropped and numbers and queries.device.type == "cpu" and not torch.compiler.is_compiling():
+        return attend_unfused(queries, keys, values, dropped, mask).transpose(1, 2)
     mixed = F.scaled_dot_product_attention(
         queries,
         keys,
         values,
-        attn_mask=visible,
+        attn_mask=mask,
         dropout_p=dropped,
-        is_causal=visible is None,
+        is_causal=mask is None,
         enable_gqa=keys.shape[1] != queries.shape[1],
     )
     return mixed.transpose(1, 2)
@@ -100,13 +109,17 @@ def attend_unfused(
     keys: Float[Tensor, "batch kv_heads time width"],
     values: Float[Tensor, "batch kv_heads time width"],
     dropped: float,
+    mask: Float[Tensor, "batch 1 time time"] | None,
 ) -> Float[Tensor, "batch heads time width"]:
-    """Causal attention with dropout on a CPU, where PyTorch has no fused kernel for it, and generates dropout masks slowly."""
+    """`attend` with dropout on a CPU, where PyTorch has no fused kernel for it, and generates dropout masks slowly."""
     batch, heads, time, width = queries.shape
     group = heads // keys.shape[1]
     if group > 1:
         keys, values = keys.repeat_interleave(group, dim=1), values.repeat_interleave(group, dim=1)
     queries, keys, values = (entry.reshape(-1, time, width) for entry in (queries, keys, values))
-    future = torch.full((time, time), float("-inf"), dtype=queries.dtype, device=queries.device).triu_(1)
-    scores = torch.baddbmm(future, queries, keys.transpose(1, 2), alpha=width**-0.5)
+    if mask is None:
+        added = torch.full((time, time), float("-inf"), dtype=queries.dtype, device=queries.device).triu_(1)
+    else:
+        added = mask.to(queries.dtype).expand(batch, heads, time, time).reshape(-1, time, time)
+    scores = torch.baddbmm(added, queries, keys.transpose(1, 2), alpha=width**-0.5)
     return torch.bmm(dropout(scores.softmax(dim=-1), dropped), values).view(batch, heads, time, width)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from lmlab import LabError
+from lmlab.model.documents import document_starts
 from lmlab.model.ngrams import ABSENT
 
 
@@ -22,12 +23,12 @@ class LayerCache:
     keys: Float[Tensor, "batch length kv_heads width"]
     values: Float[Tensor, "batch length kv_heads width"]
     positions: Int[Tensor, "rows new"]
-    visible: Bool[Tensor, "rows 1 new past"]
+    visible: Bool[Tensor, "masks 1 new past"]
 
     def extend(
         self, keys: Float[Tensor, "batch new kv_heads width"], values: Float[Tensor, "batch new kv_heads width"]
     ) -> tuple[
-        Bool[Tensor, "rows 1 new past"],
+        Bool[Tensor, "masks 1 new past"],
         Float[Tensor, "batch past kv_heads width"],
         Float[Tensor, "batch past kv_heads width"],
     ]:
@@ -42,7 +43,8 @@ class LayerCache:
 class KVCache:
     """Keys and values of all layers for a batch of rows, of which `held[row]` tokens have been read.
 
-    `recent` are the last tokens of each row that the n-grams ending at the next token need, ABSENT where there were fewer.
+    `recent` are the last tokens of each row that the n-grams ending at the next token need, ABSENT where there were fewer. `starts`
+    is the position at which each row's document begins, if attention doesn't reach across documents.
     """
 
     def __init__(
@@ -55,11 +57,14 @@ class KVCache:
         device: torch.device,
         dtype: torch.dtype,
         recent: int = 0,
+        boundary: int | None = None,
     ) -> None:
         # Zeros, because entries that were never written are multiplied by a weight of zero, and NaN x 0 is NaN.
         self.keys = torch.zeros(layers, batch, length, heads, width, device=device, dtype=dtype)
         self.values = torch.zeros_like(self.keys)
         self.recent = torch.full((batch, recent), ABSENT, device=device)
+        self.boundary = boundary
+        self.starts = torch.zeros(batch, device=device, dtype=torch.long)
         self.held = [0] * batch
 
     @property
@@ -77,16 +82,24 @@ class KVCache:
         device = self.keys.device
         return torch.tensor(starts, device=device).unsqueeze(1) + torch.arange(new, device=device)
 
-    def layers(self, positions: Int[Tensor, "rows new"]) -> list[LayerCache]:
+    def layers(self, positions: Int[Tensor, "rows new"], tokens: Int[Tensor, "batch new"]) -> list[LayerCache]:
         """Return a view of the cache for each layer, for new tokens at `positions`."""
         past = torch.arange(max(self.held) + positions.shape[1], device=positions.device)
-        visible = (past <= positions.unsqueeze(-1)).unsqueeze(1)
+        visible = past <= positions.unsqueeze(-1)
+        if self.boundary is not None:
+            starts = document_starts(tokens, positions, self.boundary, self.starts)
+            visible = visible & (past >= starts.unsqueeze(-1))
+        visible = visible.unsqueeze(1)
         return [
             LayerCache(keys, values, positions, visible) for keys, values in zip(self.keys, self.values, strict=True)
         ]
 
     def advance(self, tokens: Int[Tensor, "batch new"], lengths: Sequence[int]) -> None:
         """Count the first `lengths[row]` of a row's new tokens as held."""
+        if self.boundary is not None:
+            starts = document_starts(tokens, self.positions(tokens.shape[1]), self.boundary, self.starts)
+            last = torch.tensor(lengths, device=starts.device).unsqueeze(1) - 1
+            self.starts = starts.gather(1, last).squeeze(1)
         self.held = [held + new for held, new in zip(self.held, lengths, strict=True)]
         kept = self.recent.shape[1]
         if kept:
@@ -98,5 +111,6 @@ class KVCache:
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row that is named twice is duplicated."""
         chosen = torch.tensor(rows, device=self.keys.device, dtype=torch.long)
-        self.keys, self.values, self.recent = self.keys[:, chosen], self.values[:, chosen], self.recent[chosen]
+        self.keys, self.values = self.keys[:, chosen], self.values[:, chosen]
+        self.starts, self.recent = self.starts[chosen], self.recent[chosen]
         self.held = [self.held[row] for row in rows]

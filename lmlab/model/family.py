@@ -64,6 +64,10 @@ class Family(ABC):
     def saved_bytes(self, model: Any, vocabulary: int, micro_batch: int, element_bytes: int, device: str) -> int:
         """Return the bytes saved for backward: see `lmlab.model.cost.activation_bytes`."""
 
+    def loss_chunk(self, vocabulary: int, tokens: int, device: str) -> int | None:
+        """Return for how many tokens at a time the loss of a pass of `tokens` computes logits; None if for all of them."""
+        return None
+
     def head_inputs(self, model: Any) -> int:
         """Return the width of the vectors that the head reads."""
         return int(model.width)

@@ -10,6 +10,7 @@ from lmlab import LabError
 from lmlab.model.family import Family
 from lmlab.model.gpt_cost import attention_multiplications, gpt_multiplications, gpt_parameters
 from lmlab.model.gpt_memory import gpt_bytes
+from lmlab.model.gpt_shapes import loss_chunk
 from lmlab.recipe.model import GPT
 from lmlab.recipe.sizes import DEPTH_POWER
 from lmlab.scaling.transfer import Transfer, transfer
@@ -63,6 +64,10 @@ class GPTFamily(Family):
     def saved_bytes(self, model: GPT, vocabulary: int, micro_batch: int, element_bytes: int, device: str) -> int:
         """See `Family` and `gpt_memory.py`."""
         return gpt_bytes(model, vocabulary, micro_batch, element_bytes, device)
+
+    def loss_chunk(self, vocabulary: int, tokens: int, device: str) -> int | None:
+        """See `Family` and `head_loss.py`."""
+        return loss_chunk(tokens, vocabulary, device)
 
     def fewest_layers(self, model: GPT) -> int:
         """Return 2 if the first layer lacks a part of the later ones, which mix in its values or the embedding."""

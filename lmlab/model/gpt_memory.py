@@ -10,7 +10,7 @@ weights, and tensors that are freed before the backward pass aren't counted.
 from __future__ import annotations
 
 from lmlab.model.gpt_cost import gpt_parameters
-from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads, qkv_width, up_width
+from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads, loss_chunk, qkv_width, up_width
 from lmlab.recipe.model import GPT
 
 FLOAT32 = 4
@@ -23,11 +23,18 @@ def gpt_bytes(model: GPT, vocabulary: int, micro_batch: int, element_bytes: int,
         _attention_bytes(model, layer, element_bytes, device) + _mlp_bytes(model, element_bytes, device)
         for layer in range(model.layers)
     )
-    token = _embedding_bytes(model, device) + layers + _head_bytes(model, vocabulary, element_bytes)
+    chunked = loss_chunk(micro_batch * model.context, vocabulary, device) is not None
+    head = _norm_bytes(model, element_bytes) + (0 if chunked else _logit_bytes(model, vocabulary))
+    token = _embedding_bytes(model, device) + layers + head
     # The rotation's complex factors are shared by the rows of a batch: 8 bytes for each pair of dimensions of a head.
     shared = model.context * head_width(model) // 2 * 2 * FLOAT32 if model.positions == "rotary" else 0
+    # One mask of the documents, which all layers share; `attend_unfused` doesn't save it.
+    masked = model.boundary is not None and (device == "cuda" or not model.dropout)
+    token += model.context * element_bytes if masked else 0
     copies = gpt_parameters(model, vocabulary)["matrix"] * element_bytes if element_bytes < FLOAT32 else 0
-    return micro_batch * model.context * token + shared + copies
+    # The gradient of the head, which a chunked loss computes in the forward pass.
+    ahead = vocabulary * (model.width + model.head_bias) * FLOAT32 if chunked else 0
+    return micro_batch * model.context * token + shared + copies + ahead
 
 
 def _embedding_bytes(model: GPT, device: str) -> int:
@@ -85,9 +92,9 @@ def _mlp_bytes(model: GPT, element: int, device: str) -> int:
     return _norm_bytes(model, element) + widened * element + _dropout_bytes(model, model.width, element, device)
 
 
-def _head_bytes(model: GPT, vocabulary: int, element: int) -> int:
-    """Return the bytes of the final norm, the soft cap, and the loss's float32 log-probabilities."""
-    return _norm_bytes(model, element) + vocabulary * (FLOAT32 + (FLOAT32 if model.softcap else 0))
+def _logit_bytes(model: GPT, vocabulary: int) -> int:
+    """Return the bytes of the loss's float32 log-probabilities, and of the soft cap."""
+    return vocabulary * (FLOAT32 + (FLOAT32 if model.softcap else 0))
 
 
 def _norm_bytes(model: GPT, element: int) -> int:

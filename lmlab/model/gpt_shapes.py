@@ -4,6 +4,22 @@ from __future__ import annotations
 
 from lmlab.recipe.model import GPT
 
+LARGEST_LOGITS = 1 << 26
+"""Most logits of a pass that the loss computes at once: 256 MB in float32, of which it needs three times as much."""
+CHUNK_LOGITS = {"cpu": 1 << 24}
+"""Logits of a chunk where they are computed in chunks; few enough for a cache not to matter, and products still large."""
+CHUNK_LOGITS_ON_A_GPU = 1 << 28
+
+
+def loss_chunk(tokens: int, vocabulary: int, device_type: str) -> int | None:
+    """Return for how many tokens at a time the loss of a pass computes logits; None if for all of them."""
+    return None if tokens * vocabulary <= LARGEST_LOGITS else score_chunk(vocabulary, device_type)
+
+
+def score_chunk(vocabulary: int, device_type: str) -> int:
+    """Return the same for scoring, which always computes in chunks."""
+    return max(1, CHUNK_LOGITS.get(device_type, CHUNK_LOGITS_ON_A_GPU) // vocabulary)
+
 
 def head_width(model: GPT) -> int:
     """Return the size of one head's query, key or value."""

@@ -14,6 +14,7 @@ import torch
 from lmlab.model.gpt import GPTModel
 from lmlab.model.gpt_shapes import head_width, hidden_width, key_value_heads, up_width
 from lmlab.model.known import Known, amount, anything, one_of, share, size, size_or_none, unknown_setting, yes_or_no
+from lmlab.model.norms import EPSILON
 from lmlab.model.rotary import rotation
 from lmlab.native.engine import (
     ACTIVATIONS,
@@ -51,6 +52,9 @@ KNOWN: Known = {
     "embedding_skip": yes_or_no,
     "ngrams": lambda value: isinstance(value, tuple) and all(map(size, value)),
     "ngram_rows": size,
+    "boundary": size_or_none,
+    "norm_epsilon": lambda value: value == EPSILON,
+    "rotary_base": amount,
 }
 """Settings of a GPT that the engine supports. PyTorch computes models with any other field or value."""
 
@@ -121,6 +125,7 @@ def engine_shape(model: GPT, vocabulary: int) -> Shape:
         ngram_rows=model.ngram_rows,
         softcap=model.softcap,
         dropout=model.dropout,
+        boundary=-1 if model.boundary is None else model.boundary,
     )
 
 
@@ -134,7 +139,7 @@ def _rotation(model: GPTModel) -> tuple[torch.Tensor, torch.Tensor] | None:
     """Return cosines and sines of all positions, with the same rounding as in the PyTorch model; None without rotary positions."""
     if model.config.positions != "rotary":
         return None
-    turn = rotation(torch.arange(model.context), head_width(model.config), torch.float32)
+    turn = rotation(torch.arange(model.context), head_width(model.config), torch.float32, model.config.rotary_base)
     return turn.cosines.squeeze(-2), turn.sines.squeeze(-2)
 
 

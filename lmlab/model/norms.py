@@ -17,28 +17,31 @@ from lmlab.recipe.model import NormName
 EPSILON = 1e-5
 
 
-def build_norm(kind: NormName, width: int, bias: bool) -> nn.Module:
+def build_norm(kind: NormName, width: int, bias: bool, epsilon: float = EPSILON) -> nn.Module:
     """Return the norm of vectors of `width`; `bias` is for LayerNorm only."""
-    return RMSNorm(width) if kind == "rmsnorm" else nn.LayerNorm(width, eps=EPSILON, bias=bias)
+    return RMSNorm(width, epsilon) if kind == "rmsnorm" else nn.LayerNorm(width, eps=epsilon, bias=bias)
 
 
 class RMSNorm(nn.Module):
     """`rms_norm` with a learned weight."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
+        self.epsilon = epsilon
 
     def forward(self, x: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
         """Return each vector divided by its root mean square, times the weight."""
-        return rms_norm(x) * self.weight if fast(x) else F.rms_norm(x, self.weight.shape, self.weight, EPSILON)
+        if fast(x):
+            return rms_norm(x, self.epsilon) * self.weight
+        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
 
 
-def rms_norm(x: Float[Tensor, "*axes width"]) -> Float[Tensor, "*axes width"]:
+def rms_norm(x: Float[Tensor, "*axes width"], epsilon: float = EPSILON) -> Float[Tensor, "*axes width"]:
     """Return each vector divided by its root mean square."""
     if not fast(x):
-        return F.rms_norm(x, x.shape[-1:], None, EPSILON)
-    found: Tensor = RootMeanSquare.apply(x)  # type: ignore[no-untyped-call]
+        return F.rms_norm(x, x.shape[-1:], None, epsilon)
+    found: Tensor = RootMeanSquare.apply(x, epsilon)  # type: ignore[no-untyped-call]
     return found
 
 
@@ -51,19 +54,19 @@ class RootMeanSquare(torch.autograd.Function):
     """y = x r with r = 1 / sqrt(mean(x^2) + epsilon), so that dL/dx = r (g - y mean(g y)) for the gradient g = dL/dy."""
 
     @staticmethod
-    def forward(context: Any, x: Tensor) -> Tensor:
+    def forward(context: Any, x: Tensor, epsilon: float) -> Tensor:
         """Return the normalised vectors."""
         exact = torch.promote_types(x.dtype, torch.float32)
         length = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=exact)
-        inverse = length.square_().div_(x.shape[-1]).add_(EPSILON).rsqrt_()
+        inverse = length.square_().div_(x.shape[-1]).add_(epsilon).rsqrt_()
         y: Tensor = (x * inverse).to(x.dtype)
         context.save_for_backward(y, inverse)
         return y
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        """Return the gradient of x."""
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        """Return the gradient of x, and None for epsilon."""
         y, inverse = context.saved_tensors
         exact, y_exact = gradient.to(inverse.dtype), y.to(inverse.dtype)
         slope = (exact * y_exact).mean(-1, keepdim=True)
-        return torch.addcmul(exact, y_exact, slope, value=-1).mul_(inverse).to(y.dtype)
+        return torch.addcmul(exact, y_exact, slope, value=-1).mul_(inverse).to(y.dtype), None

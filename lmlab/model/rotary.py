@@ -1,7 +1,7 @@
 """Rotary position embedding (arXiv 2104.09864): queries and keys are rotated by angles proportional to their position.
 
 A head of width W is W/2 pairs of adjacent dimensions, each read as a complex number. Pair i at position t is multiplied by
-e^(j t f_i) with f_i = 10000^(-2i/W), so that the product of a query and a key depends only on their distance.
+e^(j t f_i) with f_i = base^(-2i/W), so that the product of a query and a key depends only on their distance.
 """
 
 from typing import NamedTuple
@@ -21,10 +21,10 @@ class Rotation(NamedTuple):
     factors: Complex[Tensor, "*rows time 1 pairs"] | None
 
 
-def rotation(positions: Int[Tensor, "*rows time"], width: int, dtype: torch.dtype) -> Rotation:
+def rotation(positions: Int[Tensor, "*rows time"], width: int, dtype: torch.dtype, base: float = BASE) -> Rotation:
     """Return the rotation of heads of `width` at `positions`, in float32, or in float64 for a float64 model."""
     exact = torch.promote_types(dtype, torch.float32)
-    frequencies = BASE ** (torch.arange(0, width, 2, device=positions.device, dtype=exact) / -width)
+    frequencies = base ** (torch.arange(0, width, 2, device=positions.device, dtype=exact) / -width)
     angles = (positions.unsqueeze(-1) * frequencies).unsqueeze(-2)
     cosines, sines = angles.cos(), angles.sin()
     return Rotation(cosines, sines, None if torch.compiler.is_compiling() else torch.complex(cosines, sines))

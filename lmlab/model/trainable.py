@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.model.families import family_of
 from lmlab.model.layers import Embedding
-from lmlab.model.loss import loss_sum
+from lmlab.model.loss import loss_sum, token_losses
 from lmlab.scaling.transfer import TransferRule
 
 
@@ -24,6 +24,8 @@ class TrainableModel(nn.Module, ABC):
     embedding: Embedding
     blocks: nn.ModuleList
     norm: nn.Module
+    scores_in_chunks: bool = False
+    """Whether `scores` computes logits chunk by chunk, so that they don't bound a batch."""
 
     def __init__(self, config: Any, vocabulary: int) -> None:
         """`config` is a `lmlab.recipe.model.Model`: the settings of this model's family."""
@@ -46,6 +48,13 @@ class TrainableModel(nn.Module, ABC):
     def loss_sum(self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]) -> Float[Tensor, ""]:
         """Return the sum of nats over the targets that aren't -100."""
         return loss_sum(self(tokens), targets)
+
+    def scores(
+        self, tokens: Int[Tensor, "batch time"], targets: Int[Tensor, "batch time"]
+    ) -> tuple[Float[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+        """Return the nats of each target, at least in float32, and whether it has the largest logit."""
+        logits = self(tokens)
+        return token_losses(logits, targets), logits.argmax(dim=-1) == targets
 
     @abstractmethod
     def start_cache(self, batch: int, length: int) -> Any:

@@ -70,6 +70,8 @@ class Shape:
     ngram_rows: int
     softcap: float
     dropout: float
+    boundary: int
+    """The token that begins a document, across which attention doesn't reach; -1: none."""
 
 
 class _Shape(ctypes.Structure):
@@ -85,6 +87,8 @@ class _Shape(ctypes.Structure):
         ("ngram_rows", ctypes.c_int32 * MOST_NGRAMS),
         ("softcap", ctypes.c_float),
         ("dropout", ctypes.c_float),
+        # At the end, where libraries of runs from before it don't look.
+        ("boundary", ctypes.c_int32),
     ]
 
 
@@ -249,6 +253,7 @@ def _structure(shape: Shape) -> _Shape:
         ngram_rows=(shape.ngram_rows,) * tables,
         softcap=shape.softcap,
         dropout=shape.dropout,
+        boundary=shape.boundary,
     )
 
 

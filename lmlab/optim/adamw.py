@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lmlab.optim.rule import Rule
 
@@ -39,6 +39,23 @@ class AdamW(Rule):
         for own, theirs in zip(self.param_groups, self._torch.param_groups, strict=True):
             theirs["lr"] = own["lr"]
         self._torch.step()
+
+    @property
+    def gated(self) -> bool:
+        """Whether the device has PyTorch's fused kernels, which read on the device whether to skip."""
+        self._torch = self._torch or self._build()
+        return all(group["fused"] for group in self._torch.param_groups)
+
+    def step_unless(self, skip: Tensor) -> None:
+        """See `Rule`."""
+        self._torch = self._torch or self._build()
+        optimizer: Any = self._torch
+        # An attribute that torch.amp.GradScaler sets. Step counts are raised, and lowered by this 1 where the update is skipped.
+        optimizer.found_inf = skip.to(torch.float32)
+        try:
+            self.step()
+        finally:
+            del optimizer.found_inf
 
     def _build(self) -> torch.optim.AdamW:
         """Return PyTorch's optimizer over the same groups, sharing this object's state."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lmlab import LabError
@@ -60,6 +60,16 @@ class TrainingOptimizer:
         for optimizer in self._optimizers.values():
             optimizer.step()
 
+    @property
+    def gated(self) -> bool:
+        """Whether `step_unless` is implemented: for AdamW alone, where its kernels are fused."""
+        return all(optimizer.gated for optimizer in self._optimizers.values())
+
+    def step_unless(self, skip: Bool[Tensor, ""]) -> None:
+        """Update every parameter, unless `skip`, on their device, is true; the host doesn't wait for it. See `Rule`."""
+        for optimizer in self._optimizers.values():
+            optimizer.step_unless(skip)
+
     def divide(self, owners: Owners) -> None:
         """Let the rules divide work that needs no rank's own data among the ranks."""
         for optimizer in self._optimizers.values():
@@ -75,13 +85,15 @@ class TrainingOptimizer:
         for group in self.param_groups:
             group["lr"] = group["peak"] * share
 
-    def rates(self) -> dict[str, float]:
-        """Return the current learning rates: `lr`, `adam_lr` of AdamW's parameters beside Muon, `table_lr` of n-gram tables.
+    def rates(self, share: float | None = None) -> dict[str, float]:
+        """Return the learning rates at `share` of their peaks (None: the current ones): `lr`, `adam_lr` of AdamW's parameters
+        beside Muon, `table_lr` of n-gram tables.
 
         They are on the recipe's scale, without the factors of a transfer from another model size.
         """
         first = {name: optimizer.param_groups[0] for name, optimizer in self._optimizers.items()}
-        return {name: float(group["lr"] / group["factor"]) for name, group in first.items()}
+        rates = {name: group["lr"] if share is None else group["peak"] * share for name, group in first.items()}
+        return {name: float(rate / first[name]["factor"]) for name, rate in rates.items()}
 
     def members(self) -> Iterator[Member]:
         """Yield every parameter once, with everything that determines its update."""

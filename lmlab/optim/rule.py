@@ -38,3 +38,15 @@ class Rule(ABC):
     @abstractmethod
     def step(self) -> None:
         """Update every parameter that has a gradient."""
+
+    @property
+    def gated(self) -> bool:
+        """Whether `step_unless` is implemented for these parameters."""
+        return False
+
+    def step_unless(self, skip: Tensor) -> None:
+        """Do the same, unless `skip`, a bool [] on the parameters' device, is true: then neither weights nor state change.
+
+        The host doesn't wait for the device.
+        """
+        raise NotImplementedError

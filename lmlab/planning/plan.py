@@ -8,6 +8,7 @@ from typing import Any
 
 from lmlab.data.reading import Reading
 from lmlab.data.shards.forecast import PreparationForecast
+from lmlab.exchange.models.exportable import exportable
 from lmlab.hardware.datasheet import DatasheetPeak
 from lmlab.planning.forecasts.duration import Duration
 from lmlab.planning.forecasts.forecast import Forecast
@@ -119,6 +120,7 @@ class Plan:
             "preparation": None if self.preparation is None else self.preparation.to_json(),
             "cost": {name: estimate.to_json() for name, estimate in self.cost.items()},
             "policy": self.policy.to_json(),
+            "exportable": exportable(self.recipe).to_json(),
             "alarms": self.alarms(),
         }
 
@@ -155,6 +157,7 @@ class Plan:
             *self._disk_lines(),
             *self._loss_lines(),
             *self._settings_lines(),
+            *self._export_lines(),
             *(f"! {alarm}" for alarm in self.alarms()),
         ]
 
@@ -328,6 +331,10 @@ class Plan:
                 ),
             ],
         )
+
+    def _export_lines(self) -> list[str]:
+        to, others = exportable(self.recipe).words()
+        return _section("export", [(to, "formula", others)])
 
     def _loss_lines(self) -> list[str]:
         loss = self.forecast.figures.get("final_loss")

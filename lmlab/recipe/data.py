@@ -8,7 +8,9 @@ from typing import Any, Literal
 
 from lmlab.recipe.setting import setting
 
-TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe"]
+IMPORTED = "imported"
+"""The tokenizer of an imported model, which isn't made from a text."""
+TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe", IMPORTED]
 """Names of the tokenizers; `lmlab.data.tokenizers.add_tokenizer` adds one."""
 SplitName = Literal["auto", "published", "hash", "tail", "first"]
 OrderName = Literal["shuffle", "shifted", "random", "documents"]
@@ -33,7 +35,7 @@ class Data:
     newlines: NewlinesName = setting("keep", came_later=True)
     """keep: line breaks stay as they are; lf: \\r\\n and \\r become \\n, for a text from Windows."""
     tokenizer: str = setting("bpe", choices=TOKENIZERS)
-    """How text becomes tokens; bpe is byte-level and trained on the training split."""
+    """How text becomes tokens; bpe is byte-level and trained on the training split, imported comes with an imported model."""
     vocabulary: int | None = setting(1024, at_least=2, at_most=1 << 22)
     """How many tokens bpe learns, or words keeps (none: no cut); the other tokenizers' vocabularies follow from the text."""
     minimum_count: int = setting(1, at_least=1)

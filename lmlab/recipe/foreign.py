@@ -66,6 +66,8 @@ NAMES = {
     "num_key_value_heads": "model.kv_heads",
     "intermediate_size": "model.hidden",
     "tie_word_embeddings": "model.tied",
+    **dict.fromkeys(("rms_norm_eps", "layer_norm_epsilon", "layer_norm_eps", "norm_eps"), "model.norm_epsilon"),
+    **dict.fromkeys(("rope_theta", "rope_base"), "model.rotary_base"),
     "resume_from_checkpoint": "the verb resume (lmlab resume RUN)",
     # S. Raschka's LLMs-from-scratch, nanochat, llm.c and others
     **dict.fromkeys(

@@ -94,6 +94,21 @@ PRESETS: dict[str, dict[str, object]] = {
         "value_residual": True,
         "embedding_skip": True,
     },
+    "llama": {
+        "positions": "rotary",
+        "norm": "rmsnorm",
+        "activation": "swiglu",
+        "init": "gpt2",
+        "bias": False,
+        "qkv_bias": False,
+        "tied": False,
+        "head_bias": False,
+        "qk_norm": False,
+        "softcap": 0.0,
+        "zero_init": False,
+        "value_residual": False,
+        "embedding_skip": False,
+    },
 }
 """What `model.preset` sets in a GPT before the other model fields are read.
 
@@ -154,6 +169,13 @@ class GPT:
     """Lengths of n-grams (2,3), each with a hashed embedding table that is added to the token embedding; none: no tables."""
     ngram_rows: int = setting(16_384, at_least=1, at_most=2**31 - 1, came_later=True)
     """Rows of each n-gram table; n-grams that share a row share its vector."""
+    boundary: int | None = setting(None, at_least=0, at_most=1 << 22, came_later=True)
+    """The token between documents, across which attention doesn't reach: the data's end-of-text token (none: it reaches to the
+    beginning of the window)."""
+    norm_epsilon: float = setting(1e-5, above=0.0, below=1.0, came_later=True)
+    """Added to the variance or mean square in norms. Only for models of others: the native engine supports 1e-5 alone."""
+    rotary_base: float = setting(10_000.0, above=1.0, below=1e12, came_later=True)
+    """Rotary positions: pair i of a head of W numbers is turned by rotary_base ** (-2 i / W) a position."""
 
     def problems(self) -> Iterator[str]:
         """Yield a line for each impossible combination of settings."""
@@ -171,6 +193,8 @@ class GPT:
         repeated = [length for length in self.ngrams if self.ngrams.count(length) > 1]
         if repeated:
             yield f"model.ngrams names {repeated[0]} more than once: expected each length once, it has one table"
+        if self.boundary is not None and self.ngrams:
+            yield "model.boundary separates documents, but model.ngrams reach across them: leave out one of the two"
         if len(self.ngrams) > MOST_NGRAMS:
             yield f"model.ngrams has {len(self.ngrams)} lengths: expected at most {MOST_NGRAMS}"
 

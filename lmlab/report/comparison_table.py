@@ -12,7 +12,7 @@ from lmlab.study.compare.comparison import Comparison
 from lmlab.study.compare.curves import Reached
 from lmlab.study.compare.pairs import Pair
 from lmlab.study.compare.ratios import RatioRow
-from lmlab.training.table import Column, Part, Quoted, Styled, Table
+from lmlab.training.table import Column, Part, Quoted, Styled, Table, table
 
 COLOURS = {"better": "green", "worse": "red", "indistinguishable": "yellow"}
 
@@ -25,6 +25,8 @@ def comparison_parts(comparison: Comparison) -> Iterator[Part]:
         yield from _titled(f"loss ({comparison.scale}) at equal budgets, over {comparison.scored}", _equal(comparison))
     if any(target.reached for target in comparison.targets):
         yield from _titled(f"to reach a loss ({comparison.scale})", _targets(comparison))
+    if comparison.task_pairs:
+        yield from _titled("stored accuracies on benchmark tasks, on the same items", _tasks(comparison))
     for name, trend in zip(comparison.names, comparison.trends, strict=True):
         yield f"{name}: {trend.reason}"
     for sample, name in zip(comparison.samples, comparison.names, strict=False):
@@ -123,6 +125,21 @@ def _equal(comparison: Comparison) -> Table:
             cells.append("-" if loss is None else f"{loss:.4f}{apart}")
         rows.append((spent, *cells))
     return _table(comparison.names, rows)
+
+
+def _tasks(comparison: Comparison) -> Table:
+    rows = [
+        (
+            pair.task,
+            f"{pair.first} {pair.accuracies[0]:.3f}",
+            f"{pair.second} {pair.accuracies[1]:.3f}",
+            f"{pair.paired.difference:+.3f} ({pair.paired.low:+.3f} to {pair.paired.high:+.3f})",
+            pair.kind,
+        )
+        for pair in comparison.task_pairs
+    ]
+    headings = ("task", "first", "second", "difference (95%)", "the first is")
+    return table(headings, rows, words=("task", "first", "second", "the first is"))
 
 
 def _targets(comparison: Comparison) -> Table:

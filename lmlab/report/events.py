@@ -18,6 +18,10 @@ def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
     """Return a table of events, with a hint to the black boxes where there are some."""
     if run.imported is not None:
         return [f"{run.name}: imported from {run.imported['file']}, which has only losses"]
+    if run.model_from is not None:
+        return [
+            f"{run.name}: imported from {run.model_from['path']} ({run.model_from['form']}), nothing has happened since"
+        ]
     if not events:
         return [f"{run.name}: nothing has happened yet"]
     rows = [(printable(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]
@@ -43,7 +47,7 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
             for recent in box["recent"]
         ),
         "",
-        "by layer, with the weights from before the update, on the batch before and on this one:",
+        f"by layer, with the weights {_weights(box)}, on the batch before and on this one:",
         f"  {'':<20}  {'gradient norm':>25}  {'activation rms':>25}",
     ]
     if "failed" in box:
@@ -65,6 +69,12 @@ def black_box_lines(box: dict[str, Any]) -> list[str]:
         lines += [f"  loss {_number(text['loss'])}, {documents}, from token {text['first_token']:,}:"]
         lines += [f"    | {part.expandtabs()}" for part in shown.split("\n")]
     return list(map(printable, lines))
+
+
+def _weights(box: dict[str, Any]) -> str:
+    """Return which weights were observed; boxes of earlier versions are of those before the update."""
+    step = box.get("weights_step", 0)
+    return "from before the update" if step < box["step"] else f"of step {step:,}, after this step's update"
 
 
 def _what(line: dict[str, Any]) -> str:

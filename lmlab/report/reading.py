@@ -17,6 +17,7 @@ from lmlab.runs import Run
 
 def curves_of(run: Run, which: str | None = None) -> CurveData:
     """Return the curves of `run`, up to the step that `which` names if any; LabError where the run has no such step."""
+    run.require_trained()
     data = read_curves(
         run.name,
         run.read_lines("metrics"),

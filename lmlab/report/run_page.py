@@ -17,6 +17,7 @@ from lmlab.report.events import event_lines
 MOST_EVENTS = 8
 MOST_CHANGED = 12
 MOST_CHECKPOINTS = 6
+MOST_FILES = 4
 
 
 def page_lines(found: Overview) -> list[str]:
@@ -69,6 +70,8 @@ def _recipe(found: Overview) -> list[str]:
 def _data(found: Overview) -> list[str]:
     if found.recipe is None or found.run.imported is not None:
         return []
+    if found.run.model_from is not None:
+        return [f"none: {found.recipe.data.tokenizer}, vocabulary {found.origin.get('vocabulary_size', 0):,}"]
     data, origin = found.recipe.data, found.origin
     split = f"split {data.split}"
     return [
@@ -82,7 +85,14 @@ def _many(number: Any, what: str) -> str:
 
 def _parent(found: Overview) -> list[str]:
     lineage = found.origin.get("lineage") or []
-    parent = found.origin.get("parent")
+    parent, model = found.origin.get("parent"), found.run.model_from
+    if model is not None:
+        files = [
+            f"{one.get('name')} {str(one.get('sha256'))[:16]}"
+            for one in model["files"][:MOST_FILES]
+            if isinstance(one, dict)
+        ]
+        return [f"{model['path']} ({model['form']}: {model['kind']})", ", ".join(files)]
     if parent is None:
         return []
     older = [f"{one['name']}@{one['step']}" for one in lineage if isinstance(one, dict) and "name" in one]
@@ -119,7 +129,7 @@ def _engine(found: Overview) -> list[str]:
 
 def _training(found: Overview) -> list[str]:
     row = found.row
-    if row is None:
+    if row is None or found.run.model_from is not None:
         return []
     planned = f" of {row.steps:,}" if row.steps and row.steps != row.step else ""
     parts = [f"{row.step:,}{planned} steps"]
@@ -137,6 +147,8 @@ def _result(found: Overview) -> list[str]:
         lines = [figures_line(f"last step {final['step']:,}", final)]
         lines += [figures_line(f"best step {best['step']:,}", best)] if best["step"] != final["step"] else []
         return [*lines, str(summary["verdict"]["reason"])]
+    if found.run.model_from is not None:
+        return ["none: it wasn't trained here"]
     if row is None or row.loss is None:
         return ["no evaluation yet"]
     return [f"last evaluation: loss {row.loss:.4f} nats a token, perplexity {math.exp(min(row.loss, 700.0)):.2f}"]

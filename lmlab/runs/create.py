@@ -49,11 +49,18 @@ def require_place(root: Path) -> None:
         raise _refused(root, error) from None
 
 
-def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, Any]) -> Run:
+def create_run(
+    root: Path,
+    name: str | None,
+    recipe: Recipe,
+    origin: dict[str, Any],
+    add: Callable[[Path], None] | None = None,
+) -> Run:
     """Create a run called `name` in `root`, or RECIPE-1, RECIPE-2, ...; raises LabError if the name is taken.
 
     `origin` describes the run's provenance: hardware, versions, command, data_id, parent. Added to it are format, the immutable
-    id, the time, the recipe's name and hash, and the code: lmlab's version, its source's SHA-256, and the git commit.
+    id, the time, the recipe's name and hash, and the code: lmlab's version, its source's SHA-256, and the git commit. `add` writes
+    further files into the folder before the run exists; where it fails, there is no run.
     """
     first = {"recipe": recipe.name, "recipe_hash": recipe_hash(recipe)}
 
@@ -62,6 +69,8 @@ def create_run(root: Path, name: str | None, recipe: Recipe, origin: dict[str, A
             (draft / folder).mkdir()
         write_text(draft / RECIPE, to_toml(recipe))
         write_json(draft / ORIGIN, _origin(identity, {**first, **origin}))
+        if add is not None:
+            add(draft)
 
     return _create(root, name, stem_of(recipe.name), fill)
 

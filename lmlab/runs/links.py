@@ -12,12 +12,14 @@ from lmlab.files import is_link
 from lmlab.runs.black_boxes import FOLDER as BLACK_BOXES
 from lmlab.runs.control import FOLDER as CONTROL
 from lmlab.runs.journal import DISCARDED, FILES
+from lmlab.runs.task_results import FOLDER as TASKS
 
 WRITTEN = (
     "lock",
     "checkpoints",
     CONTROL,
     BLACK_BOXES,
+    TASKS,
     "segments.jsonl",
     DISCARDED,
     *(f"{file}.jsonl" for file in FILES),

@@ -2,7 +2,7 @@
 
     recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json note.json   plain values
     metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
-    units-valid.npy   checkpoints/   control/   lock
+    units-valid.npy   checkpoints/   control/   tasks/   texts/   lock
 
 docs/formats.md describes each file.
 """
@@ -37,6 +37,7 @@ from lmlab.runs.control import clear_control, read_control
 from lmlab.runs.lines import FORMAT, append_line, now, read_lines
 from lmlab.runs.lock import is_locked
 from lmlab.runs.names import is_run_name
+from lmlab.runs.task_results import FOLDER as TASKS
 
 ORIGIN = "origin.json"
 RECIPE = "recipe.toml"
@@ -103,6 +104,11 @@ class Run:
 
     def fact(self, name: str) -> Any:
         """Return the value of `name` in origin.json; raises LabError if it has none."""
+        if name not in self._origin and self.model_from is not None:
+            raise LabError(
+                f"{self.name} is an imported model ({self.model_from['form']}), without data of its own: name a text with --on, or "
+                "with --data.corpus to train on"
+            )
         if name not in self._origin:
             raise LabError(f"{self.folder / ORIGIN} has no {name}: take it from a copy of the run")
         return self._origin[name]
@@ -111,6 +117,22 @@ class Run:
     def imported(self) -> dict[str, Any] | None:
         """For a run made from a foreign log: its file and form, and what is known of it; else None."""
         return self._origin.get("imported")
+
+    @property
+    def model_from(self) -> dict[str, Any] | None:
+        """For a run made from another project's model: its form, files and what is known of it; else None.
+
+        Such a run has a recipe and weights, but no data set, training or losses.
+        """
+        return self._origin.get("model_from")
+
+    def require_trained(self) -> None:
+        """Raise LabError for a run that is another project's model: it has no training, optimizer state or losses."""
+        if self.model_from is not None:
+            raise LabError(
+                f"{self.name} is an imported model ({self.model_from['form']}), which wasn't trained here: evaluate it with --on "
+                f"TEXT, sample it, or train from it with lmlab train --from {self.name}"
+            )
 
     def recipe(self) -> Recipe:
         """Return the recipe; raises LabError for an imported run, which has none."""
@@ -165,9 +187,9 @@ class Run:
             raise writing_failed(self.folder / SEGMENTS, error) from None
         clear_control(self.folder)
         remove_temporaries(self.folder)
-        black_boxes = self.folder / BLACK_BOXES
-        if black_boxes.is_dir() and not is_link(black_boxes):
-            remove_temporaries(black_boxes)
+        for inner in (self.folder / BLACK_BOXES, self.folder / TASKS):
+            if inner.is_dir() and not is_link(inner):
+                remove_temporaries(inner)
         return segment
 
     def next_segment(self) -> int:
@@ -202,10 +224,10 @@ class Run:
         return units.read_units(self.folder / units.NAME)
 
     def status(self) -> StatusName:
-        """Return imported: from a log; running: a process holds its lock; finished: it reached its end; stopped: it has begun;
-        else new.
+        """Return imported: from a log or a model; running: a process holds its lock; finished: it reached its end; stopped: it has
+        begun; else new.
         """
-        if self.imported is not None:
+        if self.imported is not None or self.model_from is not None:
             return "imported"
         if is_locked(self.folder):
             return "running"
@@ -239,6 +261,8 @@ def _origin_problem(value: dict[str, Any]) -> str:
     imported = value.get("imported")
     if imported is not None:
         return _imported_problem(imported)
+    if value.get("model_from") is not None:
+        return _model_problem(value["model_from"])
     parent = value.get("parent")
     if parent is None:
         return ""
@@ -250,6 +274,15 @@ def _origin_problem(value: dict[str, Any]) -> str:
     step = parent.get("step", 0)
     if not is_run_name(parent.get("name", "run")) or type(step) is not int or not 0 <= step < 1 << 63:
         return "the parent's name and step"
+    return ""
+
+
+def _model_problem(model: Any) -> str:
+    if not isinstance(model, dict) or not isinstance(model.get("files"), list):
+        return "model_from as an object with a list of files"
+    for name in ("form", "kind", "path"):
+        if not isinstance(model.get(name), str):
+            return f"the imported model's {name}"
     return ""
 
 

@@ -26,6 +26,7 @@ from lmlab.optim.clip import clip_gradients, gradient_norm
 from lmlab.optim.native import NativeUpdate
 from lmlab.recipe import Recipe
 from lmlab.training.compiling import compiled, failure_of
+from lmlab.training.deferred import read_later
 from lmlab.training.exchange import Exchange
 from lmlab.training.parallel import collective, own_share
 from lmlab.training.parts import whole
@@ -138,6 +139,32 @@ class TorchComputation:
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
         """See `Computation`."""
+        numbers = self._numbers(inputs, targets, counted, step)
+        found = self._found(numbers.tolist(), targets, counted, self._first_rows)
+        self._finite = found.finite
+        return found
+
+    def launch(
+        self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int, limit: float, share: float
+    ) -> Callable[[], Gradients]:
+        """Launch `gradients` and `update` without waiting for the device, which skips the update if loss or norm isn't finite.
+
+        Return a function that waits for loss and norms, but not for the update. The optimizer must be `gated`.
+        """
+        numbers = self._numbers(inputs, targets, counted, step)
+        read, rows = read_later(numbers), self._first_rows
+        clip_gradients(self._parameters, limit, self._norm)
+        self._optimizer.set_rate(share)
+        self._optimizer.step_unless(~torch.isfinite(numbers[:2]).all())
+        return lambda: self._found(read(), targets, counted, rows)
+
+    @property
+    def _first_rows(self) -> slice | None:
+        """The rows of the first part of the last batch; None if it was computed in one part."""
+        return None if self._first is None else self._first[1]
+
+    def _numbers(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Float[Tensor, "3"]:
+        """Compute the gradients; return loss, norm, and the norm after the first part times the loss scale, on the device."""
         try:
             loss_sum, self._norm = self._backward_batch(inputs, targets, counted, step)
         except Exception as error:
@@ -145,15 +172,16 @@ class TorchComputation:
             if failure is None:
                 raise
             raise failure from None
-        first_there, first_rows = self._first if self._first is not None else (self._norm, slice(0))
+        first_norm = self._norm if self._first is None else self._first[0]
         # One transfer for all numbers: each transfer from a GPU synchronises with the device.
-        numbers = [loss_sum, self._norm.to(loss_sum.dtype), first_there.to(loss_sum.dtype)]
-        loss, norm, first_norm = torch.stack(numbers).tolist()
+        return torch.stack([loss_sum, self._norm.to(loss_sum.dtype), first_norm.to(loss_sum.dtype)])
+
+    def _found(self, numbers: list[float], targets: np.ndarray, counted: int, first_rows: slice | None) -> Gradients:
+        """Return `_numbers` as `Gradients`."""
+        loss, norm, first_norm = numbers
         scale = 1.0 if self.scaler is None else self.scaler.scale
-        first = first_part(first_norm / scale, targets, counted, first_rows) if self._first is not None else None
-        found = Gradients(loss_sum=loss, norm=norm, first=first)
-        self._finite = found.finite
-        return found
+        first = None if first_rows is None else first_part(first_norm / scale, targets, counted, first_rows)
+        return Gradients(loss_sum=loss, norm=norm, first=first)
 
     def update(self, limit: float | None, share: float) -> bool:
         """See `Computation`."""

@@ -45,8 +45,9 @@ class Hooks:
     """Saves a checkpoint, possibly in the background; the flag is True if it's the best so far."""
     check_save: Callable[[bool], None]
     """Raises the error of a background save that has finished; with True, waits until it has finished first."""
-    black_box: Callable[[State, StepVerdict], str]
-    """Writes the black box of a step before its update; returns the file's name in the run's folder."""
+    black_box: Callable[[State, StepVerdict, int], str]
+    """Writes the black box of the step that follows the state; returns the file's name in the run's folder. The number is how many
+    steps the weights have taken: those of the state, or more if its update was launched already."""
     corrected: Callable[[Correction], None]
     """Receives the forecast of the run's time that is corrected by its own first steps."""
     wall_seconds: Callable[[], float]

@@ -4,11 +4,15 @@ A boundary is the point between two steps. Everything that happens there depends
 state, so a run that is resumed at a boundary is identical to the uninterrupted run.
 
     boundary -> (stop requested?) -> (evaluate) -> (save) -> (over?) -> step -> (handle a spike) -> (log) -> boundary
+
+A deferred step (`deferred.py`) is launched, and finished after the next one was launched: the state, the lines and the display are
+a step behind the device then. Whatever needs the state of the last launched step finishes it first.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 
 from lmlab.data.windows import WindowedTokens
@@ -16,7 +20,7 @@ from lmlab.recipe import Recipe
 from lmlab.training.display import Display, TrainingProgress
 from lmlab.training.hooks import Ending, Hooks, StopCheck
 from lmlab.training.outlook import MISSED, Outlook, missed_words
-from lmlab.training.pace import Pace, correction_words
+from lmlab.training.pace import Meter, Pace, correction_words
 from lmlab.training.parallel import RankLost
 from lmlab.training.signals import Interrupted
 from lmlab.training.spikes import Decision, SpikeGuard
@@ -61,7 +65,13 @@ class Loop:
         sequences = windows.windows.epoch if isinstance(windows, WindowedTokens) else len(windows) / context
         self._epoch_steps = sequences / recipe.train.batch
         self._guard = SpikeGuard(recipe, step, hooks, display, self._save_now)
-        self._meter = _Meter()
+        self._meter = Meter()
+        self._rate = _first(step.optimizer.rates())
+        """The learning rate of the last update that was made."""
+        self._launched: Callable[[], StepGradients] | None = None
+        """The step that was launched and isn't finished: waits for its numbers."""
+        self._since = 0.0
+        """Since when the time of the step that is finished next is measured, in `time.perf_counter()`."""
         self._evaluations_here = 0
         self._evaluated_before = state.evaluate_seconds
 
@@ -77,17 +87,19 @@ class Loop:
     def _boundary(self) -> Ending | None:
         state, train = self.state, self.recipe.train
         self.hooks.check_save(False)
-        last = state.step >= self.step.steps
+        # With the step that isn't finished.
+        taken = state.step + (self._launched is not None)
+        last = taken >= self.step.steps
         try:
-            if self.stop.stopping():
+            if self._stopping():
                 return self._stopped()
-            if state.evaluated_step != state.step and (last or state.step % self.recipe.evaluate.every == 0):
+            if state.evaluated_step != taken and (last or taken % self.recipe.evaluate.every == 0):
                 self._evaluate()
         except Interrupted:
             return self._stopped()
         except RankLost as lost:
             return _lost(lost)
-        if state.step % train.checkpoint_every == 0 or self.stop.save_requested():
+        if taken % train.checkpoint_every == 0 or self.stop.save_requested():
             self._save(best=False)
         if last:
             return Ending(kind="finished", reason=f"{self.step.steps:,} steps")
@@ -96,18 +108,70 @@ class Loop:
             return Ending(kind="patience", reason=f"no validation loss {better} in {train.patience} evaluations")
         return None
 
+    def _stopping(self) -> bool:
+        """Return whether to stop; a pause meanwhile doesn't count as time of a step."""
+        started = time.perf_counter()
+        stopping = self.stop.stopping()
+        self._since += time.perf_counter() - started
+        return stopping
+
     def _stopped(self) -> Ending:
         return Ending(kind="stopped", reason=self.stop.reason or "a request")
 
     def _take_step(self) -> Ending | None:
         """Take one step. Return the ending if a rank is lost in it; the state is then that of the boundary before the step."""
-        state = self.state
-        started = time.perf_counter()
+        if self.step.deferred:
+            self._launch()
+            return None
+        self._since = time.perf_counter()
         try:
-            gradients = self.step.gradients(state)
-            decision, updated = self._decided(state, gradients)
+            gradients = self.step.gradients(self.state)
+            decision = self._guard.decide(self.state, gradients, self.state.step)
+            updated = self.step.update(gradients, decision.limit)
         except RankLost as lost:
             return _lost(lost)
+        self._rate = _first(self.step.optimizer.rates())
+        self._count(gradients, decision, updated)
+        return None
+
+    def _launch(self) -> None:
+        """Launch a step, and finish the one before it."""
+        state, train = self.state, self.recipe.train
+        if state.skipped_in_a_row + 1 >= train.tolerate:
+            # If it isn't finite it ends the training, and no update may follow.
+            self._finish_launched()
+        before = self._launched
+        if before is None:
+            self._since = time.perf_counter()
+        ahead = int(before is not None)
+        try:
+            self._launched = self.step.launch(state.step + ahead, state.cursor + ahead * train.batch)
+        except Exception:
+            # The error is of this step alone, such as memory that ran out.
+            self._finish_launched()
+            raise
+        if before is not None:
+            self._finish(before)
+
+    def _finish_launched(self) -> None:
+        """Finish the step that was launched, if there is one: the state is then that of the weights."""
+        launched, self._launched = self._launched, None
+        if launched is not None:
+            self._finish(launched)
+
+    def _finish(self, launched: Callable[[], StepGradients]) -> None:
+        """Wait for a launched step's numbers, and count the step."""
+        gradients = launched()
+        weights_step = self.state.step + 1 + (self._launched is not None)
+        decision = self._guard.decide(self.state, gradients, weights_step)
+        if gradients.finite:
+            # The optimizer's own rates may be those of the next step already.
+            self._rate = _first(self.step.optimizer.rates(gradients.rate))
+        self._count(gradients, decision, gradients.finite)
+
+    def _count(self, gradients: StepGradients, decision: Decision, updated: bool) -> None:
+        """Advance the state by a step, whose update was made or not, handle a spike, and log."""
+        state = self.state
         state.step += 1
         state.cursor += self.recipe.train.batch
         state.tokens += gradients.targets
@@ -119,30 +183,24 @@ class Loop:
             state.loss_tokens += gradients.targets
             if gradients.first is not None:
                 state.noise.add(gradients.first.norm, gradients.first.sequences, gradients.norm, gradients.sequences)
-        seconds = time.perf_counter() - started
+        now = time.perf_counter()
+        # From the numbers of one step to those of the next, if the next was launched meanwhile.
+        seconds, self._since = now - self._since, now
         state.train_seconds += seconds
         self.pace.add(seconds)
         self._meter.add(gradients.targets, seconds)
         if self._guard.after(state, decision, gradients, updated):
             self._report(gradients)
-        return None
-
-    def _decided(self, state: State, gradients: StepGradients) -> tuple[Decision, bool]:
-        """Return the guard's decision, and whether the update was made."""
-        decision = self._guard.decide(state, gradients)
-        return decision, self.step.update(gradients, decision.limit)
 
     def _report(self, gradients: StepGradients) -> None:
         state = self.state
         logged = state.step % self.recipe.train.log_every == 0 or state.step == self.step.steps
         loss = state.loss_sum / state.loss_tokens if state.loss_tokens else gradients.loss
-        rates = self.step.optimizer.rates()
-        rate = next(iter(rates.values()))
         if logged:
             speed = self._meter.take()
             values = {
                 "loss": loss,
-                "learning_rate": rate,
+                "learning_rate": self._rate,
                 "gradient_norm": gradients.norm,
                 "tokens_per_second": speed,
                 "mfu": self._mfu(speed, self.peak_flops),
@@ -154,7 +212,7 @@ class Loop:
                 values["noise_scale"] = state.noise.scale()
             self.hooks.record("metrics", "train", state.step, state.tokens, values)
             state.loss_sum, state.loss_tokens = 0.0, 0
-        self.display.progress(self._progress(loss, rate, gradients), logged)
+        self.display.progress(self._progress(loss, gradients), logged)
         self._correct()
 
     def _correct(self) -> None:
@@ -170,14 +228,14 @@ class Loop:
         if words:
             self.display.note(words)
 
-    def _progress(self, loss: float, rate: float, gradients: StepGradients) -> TrainingProgress:
+    def _progress(self, loss: float, gradients: StepGradients) -> TrainingProgress:
         state = self.state
         return TrainingProgress(
             step=state.step,
             steps=self.step.steps,
             tokens=state.tokens,
             loss=loss,
-            learning_rate=rate,
+            learning_rate=self._rate,
             gradient_norm=gradients.norm,
             tokens_per_second=self._meter.recent,
             mfu=self._mfu(self._meter.recent, self.peak_flops),
@@ -206,6 +264,7 @@ class Loop:
         return steps_left * pace + -(-steps_left // every) * evaluation + self.pace.closing_seconds
 
     def _evaluate(self) -> None:
+        self._finish_launched()
         state = self.state
         started = time.perf_counter()
         scores = self.hooks.evaluate(state)
@@ -238,6 +297,7 @@ class Loop:
             self._save(best=True)
 
     def _save(self, best: bool) -> None:
+        self._finish_launched()
         if self.saved_step == self.state.step:
             return
         started = time.perf_counter()
@@ -256,32 +316,11 @@ class Loop:
         self.state.save_seconds += time.perf_counter() - started
 
 
+def _first(rates: dict[str, float]) -> float:
+    """Return the rate that is logged as the learning rate."""
+    return next(iter(rates.values()))
+
+
 def _lost(lost: RankLost) -> Ending:
     """Return the ending of a training that has lost a rank; nothing has changed since the boundary before."""
     return Ending(kind="stopped", reason=f"RankLost: {lost}")
-
-
-class _Meter:
-    """Measures tokens a second since the last line of metrics, and smoothed tokens a second and seconds a step for the display."""
-
-    SMOOTHING = 0.9
-
-    def __init__(self) -> None:
-        self.recent = 0.0
-        self.step_seconds = 0.0
-        self._tokens = 0
-        self._seconds = 0.0
-
-    def add(self, tokens: int, seconds: float) -> None:
-        self._tokens += tokens
-        self._seconds += seconds
-        self.recent = self._smoothed(self.recent, tokens / max(seconds, 1e-9))
-        self.step_seconds = self._smoothed(self.step_seconds, seconds)
-
-    def _smoothed(self, before: float, now: float) -> float:
-        return self.SMOOTHING * before + (1 - self.SMOOTHING) * now if before else now
-
-    def take(self) -> float:
-        speed = self._tokens / max(self._seconds, 1e-9)
-        self._tokens, self._seconds = 0, 0.0
-        return speed

@@ -32,12 +32,15 @@ def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
     return numbers * FLOAT_BYTES
 
 
-def logit_gradient_bytes(recipe: Recipe, vocabulary: int, sequences: int) -> int:
-    """Return the bytes of the logits' gradients at the beginning of the backward pass, while the log-probabilities still exist.
+def logit_bytes(recipe: Recipe, vocabulary: int, sequences: int, device_type: str) -> int:
+    """Return the bytes that logits need besides the log-probabilities that are saved for backward.
 
-    They are those of the log-probabilities and of the logits, both float32, as the loss is under autocast too.
+    Their gradients exist at the beginning of the backward pass: those of the log-probabilities and of the logits, both float32, as
+    the loss is under autocast too. Where the loss computes them in chunks, nothing is saved, and it is three times a chunk.
     """
-    return 2 * FLOAT_BYTES * sequences * recipe.model.context * vocabulary
+    tokens = sequences * recipe.model.context
+    chunk = family_of(recipe.model).loss_chunk(vocabulary, tokens, device_type)
+    return 2 * FLOAT_BYTES * tokens * vocabulary if chunk is None else 3 * FLOAT_BYTES * chunk * vocabulary
 
 
 def step_bytes(recipe: Recipe, vocabulary: int, sequences: int, element_bytes: int, device_type: str) -> int:
@@ -47,7 +50,7 @@ def step_bytes(recipe: Recipe, vocabulary: int, sequences: int, element_bytes: i
     """
     gradients = parameters(recipe.model, vocabulary)["total"] * FLOAT_BYTES
     saved = activation_bytes(recipe.model, vocabulary, sequences, element_bytes, device_type)
-    logits = logit_gradient_bytes(recipe, vocabulary, sequences)
+    logits = logit_bytes(recipe, vocabulary, sequences, device_type)
     return checkpoint_bytes(recipe, vocabulary) + gradients + saved + logits
 
 

@@ -1,4 +1,4 @@
-"""Remaining time of a run from the time of its own steps, by which its forecast is corrected once."""
+"""Speed of a run's steps, and its remaining time from them, by which its forecast is corrected once."""
 
 from __future__ import annotations
 
@@ -111,6 +111,41 @@ class Pace:
     def _is_known(self) -> bool:
         usual = self._steps >= FIRST_STEPS and self._seconds >= FIRST_SECONDS
         return usual or (self._steps >= FEWEST_STEPS and self._seconds >= LONG_SECONDS)
+
+
+class Meter:
+    """Measures tokens a second since the last line of metrics, and smoothed tokens a second and seconds a step for the display."""
+
+    SMOOTHING = 0.9
+
+    def __init__(self) -> None:
+        self.step_seconds = 0.0
+        self._step_tokens = 0.0
+        self._tokens = 0
+        self._seconds = 0.0
+
+    def add(self, tokens: int, seconds: float) -> None:
+        self._tokens += tokens
+        self._seconds += seconds
+        self._step_tokens = self._smoothed(self._step_tokens, tokens)
+        self.step_seconds = self._smoothed(self.step_seconds, seconds)
+
+    @property
+    def recent(self) -> float:
+        """Smoothed tokens a second: the ratio of both smoothed values.
+
+        Smoothed ratios would exceed it: where launching takes longer than computing, the first deferred step after an evaluation
+        has the time of two steps, and the last one before the next evaluation nearly none.
+        """
+        return self._step_tokens / self.step_seconds if self.step_seconds else 0.0
+
+    def _smoothed(self, before: float, now: float) -> float:
+        return self.SMOOTHING * before + (1 - self.SMOOTHING) * now if before else now
+
+    def take(self) -> float:
+        speed = self._tokens / max(self._seconds, 1e-9)
+        self._tokens, self._seconds = 0, 0.0
+        return speed
 
 
 def correction_words(found: Correction, expected: Expected) -> str:

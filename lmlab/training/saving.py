@@ -9,7 +9,7 @@ import contextlib
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from lmlab.model.cost import parameters
 from lmlab.optim.build import TrainingOptimizer
 from lmlab.recipe import Model, Recipe
 from lmlab.recipe.quantities import bytes_in
+from lmlab.training.copies import Copies, Parts
 from lmlab.training.parts import whole
 from lmlab.training.scaler import LossScaler
 from lmlab.training.spikes import rewind_targets
@@ -34,8 +35,6 @@ from lmlab.training.state import State, read_state
 
 SMALLEST_IN_BACKGROUND = 32 << 20
 """Bytes of tensors from which a background save saves more time than the copy and the shared processor cost."""
-
-Parts = Mapping[str, Mapping[str, Tensor]]
 
 
 class Saver:
@@ -55,6 +54,7 @@ class Saver:
         self._recipe = recipe
         self._model = model
         self._optimizer = optimizer
+        self._copies = Copies()
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
         self.background_seconds = 0.0
@@ -73,8 +73,8 @@ class Saver:
         if not self._in_background(parts):
             self._write(state.step, parts, state.to_json(journal), best_of(state))
             return
-        copies = {part: {name: copied(tensor) for name, tensor in tensors.items()} for part, tensors in parts.items()}
-        facts = (state.step, copies, state.to_json(journal), best_of(state))
+        copies, wait = self._copies.take(parts)
+        facts = (wait, state.step, copies, state.to_json(journal), best_of(state))
         # A daemon, so that a second signal ends the process at once: the previous checkpoint is still intact then.
         self._thread = threading.Thread(target=self._write_in_background, args=facts, name="checkpoint", daemon=True)
         self._thread.start()
@@ -95,9 +95,10 @@ class Saver:
             self._recipe, sum(tensor.nbytes for tensors in parts.values() for tensor in tensors.values())
         )
 
-    def _write_in_background(self, *facts: Any) -> None:
+    def _write_in_background(self, wait: Callable[[], None], *facts: Any) -> None:
         started = time.perf_counter()
         try:
+            wait()
             self._write(*facts)
         except BaseException as error:  # noqa: BLE001 - handed to the training, which raises it
             self._failure = error
@@ -155,11 +156,6 @@ def on_one_rank(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """Return the tensor itself, or a whole copy in the CPU's memory where each rank has a part; all ranks must then call it."""
     gathered = whole(tensor)
     return tensor if gathered is tensor else gathered.cpu()
-
-
-def copied(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """Return a copy of the tensor in the CPU's memory."""
-    return tensor.detach().to("cpu", copy=True)
 
 
 def require_weights(checkpoint: Checkpoint, model: Model, vocabulary: int) -> None:

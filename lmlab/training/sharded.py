@@ -17,7 +17,7 @@ from lmlab.model.trainable import TrainableModel
 from lmlab.training.exchange import Exchange
 from lmlab.training.parallel import before_leaving, collective, ranks
 
-FORWARDS = ("loss_sum", "advance")
+FORWARDS = ("loss_sum", "scores", "advance")
 """Methods of a model that compute with its weights, besides `forward`."""
 
 

@@ -74,8 +74,11 @@ class SpikeGuard:
         self._display = display
         self._save_now = save_now
 
-    def decide(self, state: State, gradients: StepGradients) -> Decision:
-        """Return the decision about the gradients of the step that follows `state`; write its black box if it is a spike."""
+    def decide(self, state: State, gradients: StepGradients, weights_step: int) -> Decision:
+        """Return the decision about the gradients of the step that follows `state`; write its black box if it is a spike.
+
+        `weights_step` is the number of steps that the weights have taken: more than the state's if the update was launched already.
+        """
         loss = gradients.loss_sum / max(1, gradients.targets)
         verdict = judge(state.guard, self._recipe, state.step, loss, gradients.norm)
         scaler = self._step.scaler
@@ -84,7 +87,7 @@ class SpikeGuard:
         return Decision(
             verdict=verdict,
             limit=verdict.limit if self._updates(state, verdict) else None,
-            box=self._hooks.black_box(state, verdict) if wanted else None,
+            box=self._hooks.black_box(state, verdict, weights_step) if wanted else None,
             loss_scale_overflow=loss_scale_overflow,
         )
 

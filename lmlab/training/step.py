@@ -9,6 +9,7 @@ CPU, CUDA and MPS, PyTorch and the native engine differ only in the `Policy`, wh
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,9 @@ from lmlab.optim.build import TrainingOptimizer
 from lmlab.optim.limit import clip_limit
 from lmlab.optim.schedule import rate_share
 from lmlab.recipe import Recipe
-from lmlab.training.computation import FirstPart, TorchComputation, sequences_in
+from lmlab.training.ahead import Batch, BatchesAhead
+from lmlab.training.computation import FirstPart, Gradients, TorchComputation, sequences_in
+from lmlab.training.deferred import defers
 from lmlab.training.engines import computation
 from lmlab.training.exchange import Exchange
 from lmlab.training.policy import Policy
@@ -77,6 +80,10 @@ class TrainingStep:
         self.tokens = tokens
         self.steps = steps
         self._computation = computation(recipe, policy, model, optimizer)
+        self.deferred = defers(recipe, policy, optimizer)
+        """Whether the loop uses `launch` instead of `gradients` and `update`."""
+        # On a CPU all threads compute the step, and a further one would only delay them.
+        self._ahead = None if policy.torch_device.type == "cpu" else BatchesAhead(self._read)
 
     @property
     def scaler(self) -> LossScaler | None:
@@ -114,19 +121,9 @@ class TrainingStep:
 
         Each call must be followed by a call of `update`.
         """
-        inputs, targets = self.batch(state.cursor)
-        counted = int(np.count_nonzero(targets != IGNORED_TARGET))
-        found = self._computation.gradients(inputs, targets, counted, state.step)
-        return StepGradients(
-            loss_sum=found.loss_sum,
-            targets=counted,
-            sequences=sequences_in(targets),
-            norm=found.norm,
-            rate=self.rate(state.step),
-            finite=found.finite,
-            first=found.first,
-            batch=batch_hash(inputs, targets),
-        )
+        batch = self._batch_at(state.cursor)
+        found = self._computation.gradients(batch.inputs, batch.targets, batch.counted, state.step)
+        return self._described(found, batch, state.step)
 
     def update(self, gradients: StepGradients, limit: float | None) -> bool:
         """Update the weights with these gradients, and return whether the update was made.
@@ -135,6 +132,35 @@ class TrainingStep:
         weights don't change.
         """
         return self._computation.update(limit, gradients.rate)
+
+    def launch(self, step: int, cursor: int) -> Callable[[], StepGradients]:
+        """Launch a whole step, counted from 0, without waiting for the device; return a function that waits for its numbers.
+
+        The gradient is clipped to the recipe's norm; the device skips the update where loss or gradient isn't finite. Only for a
+        training that is `deferred`.
+        """
+        assert isinstance(self._computation, TorchComputation)  # others aren't deferred
+        batch = self._batch_at(cursor)
+        limit, share = clip_limit(self.recipe.optim, step), self.rate(step)
+        read = self._computation.launch(batch.inputs, batch.targets, batch.counted, step, limit, share)
+        return lambda: self._described(read(), batch, step)
+
+    def _described(self, found: Gradients, batch: Batch, step: int) -> StepGradients:
+        """Return what was found, with what the host knows of the step and its batch."""
+        return StepGradients(
+            loss_sum=found.loss_sum,
+            targets=batch.counted,
+            sequences=batch.sequences,
+            norm=found.norm,
+            rate=self.rate(step),
+            finite=found.finite,
+            first=found.first,
+            batch=batch.hash,
+        )
+
+    def _batch_at(self, cursor: int) -> Batch:
+        """Return the batch at a cursor, read ahead where the training does so."""
+        return self._read(cursor) if self._ahead is None else self._ahead.take(cursor, cursor + self.recipe.train.batch)
 
     def take(self, state: State) -> StepGradients:
         """Take a whole step at `state`'s cursor without spike detection, with the recipe's clipping.
@@ -161,11 +187,26 @@ class TrainingStep:
         require_ids(np.maximum(targets[:, -1], 0), self.model.vocabulary)
         return inputs, targets
 
+    def _read(self, cursor: int) -> Batch:
+        inputs, targets = self.batch(cursor)
+        return Batch(
+            inputs=inputs,
+            targets=targets,
+            counted=targets_in(targets),
+            sequences=sequences_in(targets),
+            hash=batch_hash(inputs, targets),
+        )
+
     def spans(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the first position and the end (exclusive) of each sequence of that batch in the training split, int64 [batch]."""
         recipe = self.recipe
         context, batch = recipe.model.context, recipe.train.batch
         return training_spans(self.tokens, recipe.data.order, recipe.train.seed, context, cursor, batch)
+
+
+def targets_in(targets: np.ndarray) -> int:
+    """Return the number of targets that aren't ignored."""
+    return int(np.count_nonzero(targets != IGNORED_TARGET))
 
 
 def batch_hash(inputs: np.ndarray, targets: np.ndarray) -> str:

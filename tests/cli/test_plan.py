@@ -35,6 +35,15 @@ def test_a_card_that_is_not_here_needs_no_steps(lmlab, text):
     assert " 0.00 " not in out.splitlines()[-1] and " USD (" in out.splitlines()[-1]
 
 
+def test_what_the_model_can_be_exported_to_is_said_beforehand(lmlab, text):
+    words = ("plan", text, "--card", "rtx3090", "--no-tables", "--model.preset", "llama")
+    status, out, errors = lmlab(*words, "--json")
+    assert status == 0, errors
+    found = json.loads(out)["exportable"]
+    assert found["formats"][0] == "hf" and "model.positions rotary" in found["reasons"]["nanogpt"]
+    assert "  export: hf" in lmlab(*words)[1]
+
+
 def test_a_budget_on_a_card_writes_a_recipe(lmlab, text, tmp_path):
     path = tmp_path / "night.toml"
     words = ["--budget", "1min", "--card", "t4", "--train.until", "5s", "--data.fresh", "yes"]

@@ -38,6 +38,7 @@ class Text:
 
     splits = ("train", "valid")
     vocabulary_size = VOCABULARY
+    end_of_text = END
 
     def __init__(self, documents: int = 12, seed: int = 0, lossless: bool = True) -> None:
         generator = np.random.default_rng(seed)
@@ -57,6 +58,9 @@ class Text:
 
     def units(self, split: str) -> np.ndarray:
         return self._units[split]
+
+    def document_starts(self, split: str) -> np.ndarray:
+        return np.append(self._units[split]["start"], len(self._tokens[split]))
 
     def token_bytes(self) -> np.ndarray | None:
         return BYTES if self.lossless else None
@@ -330,3 +334,37 @@ def test_figures_hold_the_names_that_records_use():
     figures = evaluate(Prefix(), Text()).figures()
     assert {"loss", "perplexity", "accuracy", "majority_accuracy", "bits_per_byte", "tokens", "seconds"} <= set(figures)
     assert figures["units"] == 12 and figures["whole"] is True and figures["split"] == "valid"
+
+
+@pytest.mark.parametrize("alone", [False, True])
+@pytest.mark.parametrize("stride", [None, 1, 3, 5])
+def test_each_token_is_predicted_once_from_as_many_tokens_as_the_stride_leaves(stride, alone):
+    text, model, context = Text(), Prefix(), 5
+    tokens, starts = text.tokens("valid"), text.document_starts("valid")
+    result = evaluate_split(scoring(model, text, context, stride=stride, alone=alone), "valid")
+    model.double().eval()
+    expected = {}
+    for document, (start, end) in enumerate(zip(starts, starts[1:], strict=False)):
+        for place in range(max(start, 1), end):
+            first = max(0, start - 1) if alone else 0
+            # The first window counts `context` targets, each later one `stride`.
+            further = max(0, -(-(place - first - context) // (stride or context)))
+            window = tokens[first + further * (stride or context) : place].astype(np.int64)
+            logits = model(torch.from_numpy(window)[None])[0, -1]
+            expected.setdefault(document, []).append(-torch.log_softmax(logits, -1)[int(tokens[place])].item())
+    model.float()
+    bits = np.array([sum(expected[document]) for document in range(len(starts) - 1)]) / math.log(2.0)
+    np.testing.assert_allclose(result.bits_per_unit, bits, rtol=1e-5)
+    assert result.tokens == len(tokens) - 1 and result.bits_per_byte == pytest.approx(
+        bits.sum() / result.bytes, rel=1e-5
+    )
+    chosen = np.array([0, 4, 7])
+    part = evaluate_split(scoring(model, text, context, stride=stride, alone=alone), "valid", units=chosen)
+    np.testing.assert_allclose(part.bits_per_unit[chosen], result.bits_per_unit[chosen], rtol=1e-5)
+
+
+def test_documents_without_end_of_text_predict_all_but_their_first_token():
+    text = Text()
+    text.end_of_text = None
+    result = evaluate_split(scoring(Prefix(), text, 5, alone=True), "valid")
+    assert result.tokens == len(text.tokens("valid")) - len(text.units("valid"))

@@ -104,7 +104,7 @@ def test_where_nothing_is_known_it_says_why(dataset, scores, monkeypatch):
 
 
 def test_evaluate_reports_both_losses(small_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("lmlab.experiment.scoring.native_engine", lambda model: None)  # nothing is built for this
+    monkeypatch.setattr("lmlab.experiment.arithmetic.native_engine", lambda model: None)  # nothing is built for this
     train(override(small_recipe, {"train.engine": "torch"}), run="mine", runs=tmp_path)
     value = evaluate("mine", runs=tmp_path)
     found = value["duplicates"]

@@ -185,3 +185,30 @@ def test_a_run_is_scored_in_its_own_precision_and_where_that_is_not_done_it_is_s
     assert there["loss"] == pytest.approx(scores["loss"], rel=1e-3)
     (line,) = there["warnings"]
     assert line == "scored in fp32 on cpu; the run's own scores were in bf16 on cuda:0 and may differ slightly"
+
+
+def test_a_smaller_stride_and_documents_by_themselves_are_scored_and_named(place, tiny_text):
+    usual = evaluate(place, "mine")
+    same = evaluate(place, "mine", stride=16)
+    assert same["loss"] == pytest.approx(usual["loss"], rel=1e-6) and "at a stride of 16" in same["scored"]
+    near = evaluate(place, "mine", stride=4)
+    assert near["tokens"] == usual["tokens"] and near["loss"] != usual["loss"] and near["bits_per_byte"]
+    (place / "stories").mkdir()
+    for number in range(12):
+        (place / "stories" / f"{number}.txt").write_text(tiny_text[number * 50 : number * 50 + 40])
+    alone = evaluate(place, "mine", on=str(place / "stories"), alone=True)
+    assert alone["documents_alone"] and "each document by itself" in alone["scored"]
+    with pytest.raises(LabError, match="expected 1 to its context of 16 tokens"):
+        evaluate(place, "mine", stride=17)
+
+
+def test_attention_within_documents_needs_the_datas_own_end_of_text(place, tiny_text):
+    (place / "tales").mkdir()
+    for number in range(8):
+        (place / "tales" / f"{number}.txt").write_text(tiny_text[number * 90 : number * 90 + 80])
+    settings = {**SMALL, "data.corpus": str(place / "tales"), "data.valid_share": "0.3", "model.boundary": "9"}
+    with pytest.raises(LabError, match="use --model.boundary 256"):
+        train(override(Recipe(), settings), run="wrong", runs=place, display=Quiet(), say=lambda line: None)
+    settings |= {"model.boundary": "256", "model.dropout": "0.1"}
+    made = train(override(Recipe(), settings), run="separate", runs=place, display=Quiet(), say=lambda line: None)
+    assert evaluate(place, "separate")["loss"] == pytest.approx(made.summary["final"]["loss"], rel=1e-6)

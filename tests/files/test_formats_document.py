@@ -31,6 +31,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.native.build import RECORD_FORMAT as build
     from lmlab.recipe.text import FORMAT as recipe
     from lmlab.runs.black_boxes import FORMAT as black_box
+    from lmlab.runs.task_results import FORMAT as task_result
     from lmlab.training.state import FORMAT as state
 
     assert formats(text) == {
@@ -41,6 +42,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "tags": str(lines.FORMAT),
         "note": str(lines.FORMAT),
         "black box": str(black_box),
+        "task result": str(task_result),
         "lock": str(lines.FORMAT),
         "state": str(state),
         "manifest of a checkpoint": str(manifest.FORMAT),
@@ -50,6 +52,13 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "check of a data set": str(check),
         "build": str(build),
     }
+
+
+def test_every_field_of_a_task_s_rows_is_described(text):
+    from lmlab.runs.task_results import ROW
+
+    kinds = [(name, kind.lstrip("<|")) for name, kind in ROW.descr]
+    assert [name for name, kind in kinds if f"`{name}` {kind}" not in " ".join(text.split())] == []
 
 
 def test_every_file_field_and_request_is_described(text):

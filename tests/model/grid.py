@@ -26,6 +26,8 @@ OPTIONS: dict[str, dict] = {
     "tied_head_bias": {"head_bias": True},
     "dropout": {"dropout": 0.2},
     "qk_norm": {"qk_norm": True},
+    "boundary": {"boundary": 3},
+    "boundary_dropout": {"boundary": 3, "dropout": 0.2, "kv_heads": 2},
     "rotary_qk_norm": {"positions": "rotary", "qk_norm": True},
     "softcap": {"softcap": 2.0},
     "zero_init": {"zero_init": True, "tied": False},
@@ -39,6 +41,8 @@ OPTIONS: dict[str, dict] = {
     "modern": {**PRESETS["modern"]},
     "modern_grouped_dropout": {**PRESETS["modern"], "kv_heads": 2, "dropout": 0.2},
     "modern_ngrams_dropout": {**PRESETS["modern"], "ngrams": (4, 2), "ngram_rows": 7, "dropout": 0.2},
+    "llama_grouped": {**PRESETS["llama"], "kv_heads": 2},
+    "rotary_base": {"positions": "rotary", "rotary_base": 100.0},
     "one_layer": {**PRESETS["modern"], "layers": 1},
 }
 

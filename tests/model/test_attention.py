@@ -40,7 +40,7 @@ def test_attention_is_the_softmax_weighted_mean_of_the_past(kv_heads: int) -> No
     queries, keys, values = random_heads(kv_heads)
     expected = attended_slowly(queries, keys, values)
     torch.testing.assert_close(attend(queries, keys, values, None, 0.0), expected)
-    unfused = attend_unfused(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), 0.0)
+    unfused = attend_unfused(queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), 0.0, None)
     torch.testing.assert_close(unfused.transpose(1, 2), expected)
 
 

@@ -14,8 +14,11 @@ ROOT = Path(__file__).parent.parent.parent
 
 PROGRAM = """
 import torch
+
+from lmlab.model import gpt_shapes
 from tests.model.grid import random_model, random_tokens, settings
 
+gpt_shapes.LARGEST_LOGITS, gpt_shapes.CHUNK_LOGITS["cpu"] = {largest}, 100
 model = random_model(settings("{option}"))
 compiled = torch.compile(model.loss_sum, fullgraph=True, dynamic=False)
 tokens, targets = random_tokens(2, 12), random_tokens(2, 12, seed=1)
@@ -35,9 +38,10 @@ torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("largest", [1 << 26, 0])
 @pytest.mark.parametrize("option", ["modern", "modern_grouped_dropout", "ngrams"])
-def test_compiled_model_is_one_graph_with_the_same_loss_and_gradients(option: str) -> None:
+def test_compiled_model_is_one_graph_with_the_same_loss_and_gradients(option: str, largest: int) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    program = PROGRAM.format(option=option)
+    program = PROGRAM.format(option=option, largest=largest)
     finished = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr

@@ -20,7 +20,7 @@ SMUGGLED = {
         **{"kind": "other", "positions": "alibi", "norm": "deepnorm", "activation": "mish", "ngrams": (2, "3")},
         **{"bias": "half", "qkv_bias": 2, "tied": None, "head_bias": 0.5, "qk_norm": "learned", "softcap": -1.0},
         **{"dropout": 1.0, "value_residual": "deep", "embedding_skip": 3, "layers": 0, "heads": 2.5, "kv_heads": -1},
-        **{"width": "64", "hidden": 0, "context": None, "ngram_rows": 0},
+        **{"width": "64", "hidden": 0, "context": None, "ngram_rows": 0, "norm_epsilon": 1e-6, "rotary_base": -1.0},
     },
     "context": {
         **{"kind": "other", "layers": 0, "width": None, "hidden": 32.0, "vector": "16", "context": -3},

@@ -19,8 +19,17 @@ def test_rms_norm_divides_by_the_root_mean_square() -> None:
     assert torch.equal(rms_norm(torch.zeros(2, 3)), torch.zeros(2, 3))
 
 
+def test_epsilon_is_added_to_the_variance_and_to_the_mean_square() -> None:
+    x, epsilon = random(3, 4, 5), 0.3
+    centred = x - x.mean(-1, keepdim=True)
+    expected = {"rmsnorm": x / (x.square().mean(-1, keepdim=True) + epsilon).sqrt()}
+    expected["layernorm"] = centred / (centred.square().mean(-1, keepdim=True) + epsilon).sqrt()
+    for kind in ("layernorm", "rmsnorm"):
+        torch.testing.assert_close(build_norm(kind, 5, True, epsilon).double()(x), expected[kind])
+
+
 def test_rms_norm_has_the_gradient_of_its_formula() -> None:
-    assert torch.autograd.gradcheck(rms_norm, (random(3, 4, 5),))
+    assert torch.autograd.gradcheck(rms_norm, (random(3, 4, 5), 0.1))
 
 
 @pytest.mark.parametrize("dtype, near", [(torch.float32, 1e-5), (torch.bfloat16, 2e-2)])

@@ -9,11 +9,11 @@ from lmlab.model.rotary import Rotation, rotate, rotation
 from tests.model.grid import random_model, random_tokens, settings
 
 
-def turned_slowly(head: list[float], position: int) -> list[float]:
+def turned_slowly(head: list[float], position: int, base: float = 10_000.0) -> list[float]:
     width = len(head)
     out = []
     for pair in range(width // 2):
-        factor = cmath.exp(1j * position * 10_000 ** (-2 * pair / width))
+        factor = cmath.exp(1j * position * base ** (-2 * pair / width))
         number = complex(head[2 * pair], head[2 * pair + 1]) * factor
         out += [number.real, number.imag]
     return out
@@ -29,6 +29,12 @@ def test_rotation_is_a_complex_product_for_each_pair(width: int) -> None:
             for head in range(3):
                 expected = turned_slowly(heads[row, time, head].tolist(), position)
                 assert turned[row, time, head].tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_base_decides_how_slowly_later_pairs_turn() -> None:
+    heads = torch.randn(1, 1, 1, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    turned = rotate(heads, rotation(torch.tensor([700]), 6, torch.float64, 500_000.0))
+    assert turned.flatten().tolist() == pytest.approx(turned_slowly(heads.flatten().tolist(), 700, 500_000.0))
 
 
 @pytest.mark.parametrize("dtype, near", [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 2e-2)])

@@ -175,6 +175,8 @@ def test_rates_are_shares_of_each_peak():
     assert optimizer.rates() == {"lr": 0.02, "adam_lr": 0.004}
     optimizer.set_rate(0.5)
     assert optimizer.rates() == {"lr": 0.01, "adam_lr": 0.002}
+    assert optimizer.rates(0.1) == pytest.approx({"lr": 0.002, "adam_lr": 0.0004})
+    assert optimizer.rates() == {"lr": 0.01, "adam_lr": 0.002}
     optimizer.set_rate(1.0)
     assert optimizer.rates() == {"lr": 0.02, "adam_lr": 0.004}
     assert build_optimizer(Model(), AdamW(lr=0.1), "cpu").rates() == {"lr": 0.1}
@@ -193,6 +195,34 @@ def test_a_step_that_is_not_taken_leaves_no_trace():
     take_steps(model, optimizer, 2, 4)
     take_steps(twin, other, 2, 4)
     assert all(torch.equal(a, b) for a, b in zip(model.parameters(), twin.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("taken", [0, 3])
+def test_an_update_that_a_flag_skips_leaves_no_trace_and_one_that_it_allows_is_the_usual_one(taken):
+    """The flag that torch.amp.GradScaler sets, read by the fused kernel; on a CPU too."""
+    model, usual = Model(), Model()
+    optimizers = [build_optimizer(each, AdamW(lr=0.01), "cpu") for each in (model, usual)]
+    for each, optimizer in zip((model, usual), optimizers, strict=True):
+        take_steps(each, optimizer, 0, taken)
+    assert optimizers[0].gated
+    before = {**weights(model), **{name: tensor.clone() for name, tensor in optimizers[0].state_tensors().items()}}
+    for parameter in model.parameters():
+        parameter.grad = torch.full_like(parameter, math.nan)
+    optimizers[0].step_unless(torch.tensor(True))
+    after = {**weights(model), **optimizers[0].state_tensors()}
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    for each in (model, usual):
+        for parameter in each.parameters():
+            parameter.grad = torch.ones_like(parameter)
+    optimizers[0].step_unless(torch.tensor(False))
+    optimizers[1].step()
+    ours, theirs = (
+        {**weights(each), **optimizer.state_tensors()}
+        for each, optimizer in zip((model, usual), optimizers, strict=True)
+    )
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    assert any(not torch.equal(ours[name], before[name]) for name in before)
+    take_steps(model, optimizers[0], taken, taken + 1)  # the flag is of one step only
 
 
 def test_an_optimizer_for_another_device_is_refused():

@@ -3,6 +3,7 @@
 import pytest
 
 from lmlab.model.cost import activation_bytes, flops_per_token, parameters
+from lmlab.model.gpt_shapes import loss_chunk
 from lmlab.planning.forecasts.duration import duration_of
 from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_arithmetic import counted_trial
@@ -43,11 +44,11 @@ def test_a_training_that_is_too_long_to_try_is_counted():
     found = counted_trial(recipe, policy, 50_257, 100e9)
     flops = flops_per_token(recipe.model, 50_257).training * recipe.train.batch * recipe.model.context
     assert found.step_seconds == (pytest.approx(flops / 40e9),)
-    # Weights, gradients and AdamW's two means, once more weights and means while they are saved, what a pass keeps, and the
-    # gradients of its logits.
+    # Weights, gradients and AdamW's two means, once more weights and means while they are saved, what a pass keeps, and three
+    # times the logits of a chunk.
     weights = 4 * parameters(recipe.model, 50_257)["total"]
     kept = activation_bytes(recipe.model, 50_257, policy.micro_batch, 4)
-    kept += 2 * 4 * 50_257 * recipe.model.context * policy.micro_batch
+    kept += 3 * 4 * 50_257 * loss_chunk(policy.micro_batch * recipe.model.context, 50_257, "cpu")
     assert found.peak_memory_bytes == found.idle_memory_bytes + 7 * weights + kept
     plan = EvaluationPlan(wanted=(0, 0), valid_tokens=0, train_tokens=0, split_tokens=0)
     time = duration_of(recipe, found, 100, plan, {}, recipe.train.batch * recipe.model.context).total_seconds

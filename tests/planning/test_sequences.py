@@ -86,8 +86,17 @@ def test_four_times_as_many_as_are_tried_first_are_no_more_than_there_are(sequen
 def test_no_sequence_takes_less_than_its_arithmetic_or_keeps_less_than_its_activations():
     fewer = Measurement(micro_batch=1, batch=1, step_seconds=(1.0,), peak_memory_bytes=10)
     more = Measurement(micro_batch=4, batch=4, step_seconds=(0.9,), peak_memory_bytes=9)
-    found = with_all_sequences(fewer, more, 64, 64, 0.5, 7.0)
+    found = with_all_sequences(fewer, more, 64, 64, 0.5, lambda size: 7 * size, True)
     assert (found.step_seconds, found.peak_memory_bytes) == ((pytest.approx(0.9 + 60 * 0.5),), 9 + 60 * 7)
+
+
+def test_peaks_of_small_passes_count_only_if_their_loss_is_computed_alike():
+    fewer = Measurement(micro_batch=1, batch=1, step_seconds=(1.0,), peak_memory_bytes=10)
+    more = Measurement(micro_batch=4, batch=4, step_seconds=(2.0,), peak_memory_bytes=100)
+    peaks = [
+        with_all_sequences(fewer, more, 64, 64, 0.1, lambda size: 7 * size, alike).peak_memory_bytes for alike in (1, 0)
+    ]
+    assert peaks == [100 + 60 * 30, 100 + 60 * 7]
 
 
 def test_a_shorter_step_is_measured_as_before():

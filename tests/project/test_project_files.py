@@ -14,7 +14,13 @@ import lmlab
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # Modules whose package has another name.
-PACKAGES = {"tomli_w": "tomli-w", "docstring_parser": "docstring-parser"}
+PACKAGES = {
+    "tomli_w": "tomli-w",
+    "docstring_parser": "docstring-parser",
+    "huggingface_hub": "huggingface-hub",
+    "lm_eval": "lm-eval",
+    "llama_cpp": "llama-cpp-python",
+}
 
 
 def package_name(requirement):
@@ -39,7 +45,7 @@ def imported_modules():
 
 
 def test_every_package_that_is_imported_is_declared():
-    known = declared(("parquet", "zstd", "compare", "tune"))
+    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub", "export", "llama"))
     for module, path in imported_modules():
         if module not in sys.stdlib_module_names and module != "lmlab":
             assert PACKAGES.get(module, module).lower() in known, f"{path} imports {module}"

@@ -4,6 +4,7 @@ import pytest
 
 from lmlab import LabError
 from lmlab.recipe import GPT, Muon, Recipe, check, load_recipe, override
+from lmlab.recipe.model import PRESETS
 from lmlab.recipe.optim import AdamW
 
 
@@ -57,7 +58,7 @@ def test_a_list_of_one_needs_no_comma(text):
 
 def test_presets_leave_ngram_tables_alone():
     recipe = Recipe(model=GPT(ngrams=(2, 3), ngram_rows=99))
-    for preset in ("gpt2", "modern"):
+    for preset in PRESETS:
         model = override(recipe, {"model.preset": preset}).model
         assert (model.ngrams, model.ngram_rows) == ((2, 3), 99)
 
@@ -99,7 +100,7 @@ def test_a_preset_is_applied_before_the_fields_beside_it():
         ({"model.tied": "maybe"}, ["true or false"]),
         ({"optim.momentum": "0.9"}, ["optim.kind = muon"]),
         ({"optim.kind": "sgd"}, ["adamw, muon"]),
-        ({"model.preset": "gpt5"}, ["gpt2, modern"]),
+        ({"model.preset": "gpt5"}, ["gpt2, modern, llama"]),
         ({"model": "x"}, ["is a section"]),
         ({"model.width": "130"}, ["model.heads 4", "model.width 130", "5"]),
         ({"model.kv_heads": "3"}, ["model.kv_heads 3", "must divide"]),

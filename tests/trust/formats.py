@@ -45,19 +45,30 @@ from lmlab.data.sources import _of_path as source_of
 from lmlab.data.tokenizers import load_tokenizer
 from lmlab.evaluation.losses import most_frequent_token
 from lmlab.evaluation.sample import choose_units
+from lmlab.exchange.models.forms import read_model
+from lmlab.exchange.models.pickled import write_pickle
+from lmlab.exchange.models.tokenizer_files import find_tokenizer
+from lmlab.exchange.models.tokenizers import definition_of
+from lmlab.exchange.models.torch_file import read_torch_file
+from lmlab.exchange.models.writing import Written, write_hf
 from lmlab.experiment.parent import parent_again
 from lmlab.experiment.verdict import verdict_on
 from lmlab.files import Storage, read_json
+from lmlab.model.build import build_model
 from lmlab.native.build import _cached as remembered_build
 from lmlab.planning.forecasts.score import score
 from lmlab.planning.memory.check import needed_bytes
 from lmlab.planning.trials.store import _known as known_figures
 from lmlab.recipe import recipe_hash, to_toml
+from lmlab.recipe.model import GPT, PRESETS
 from lmlab.report import read_curves
 from lmlab.runs import Journal, Run
 from lmlab.runs.lock import _holder as holder
 from lmlab.training.policy import read_policy
 from lmlab.training.state import read_state
+from tests.exchange.models import test_openai
+from tests.exchange.models import test_other_forms as other_forms
+from tests.exchange.models.made import characters, put_tokenizer, randomised
 
 
 @dataclass(frozen=True)
@@ -90,6 +101,7 @@ def formats(made: SimpleNamespace, place: Path) -> dict[str, Format]:
     _run_formats(found, run)
     _cache_formats(found, place)
     _corpus_formats(found, place)
+    _model_formats(found, place)
     return found
 
 
@@ -129,6 +141,52 @@ def _checkpoint_formats(found: dict[str, Format], checkpoints: Path) -> None:
     _add(found, "manifest.json of a checkpoint", "json", other / "manifest.json", lambda: open_checkpoint(other, 3))
     pointer = checkpoints / "latest.json"
     _add(found, "latest.json", "json", pointer, lambda: (pointed(checkpoints, "latest"), find(checkpoints, "latest")))
+
+
+def _model_formats(found: dict[str, Format], place: Path) -> None:
+    """Files of other projects' models."""
+    folders = {name: place / "models" / name for name in ("nanogpt", "llmc", "openai", "hf")}
+    for folder in folders.values():
+        folder.mkdir(parents=True)
+        put_tokenizer(folder, other_forms.VOCABULARY)
+
+    def add(form: str, file: str, kind: str, whole: bool = True) -> None:
+        folder = folders[form]
+        _add(found, f"{file} of {form}", kind, folder / file, lambda: read_model(folder if whole else folder / file))
+
+    other_forms.checkpoint(folders["nanogpt"] / "ckpt.pt", *other_forms.nanogpt())
+    add("nanogpt", "ckpt.pt", "binary", whole=False)
+    with zipfile.ZipFile(folders["nanogpt"] / "ckpt.pt") as archive:
+        pickled = archive.read("ckpt/data.pkl")
+    found["data.pkl of nanogpt"] = Format("binary", pickled, lambda content: read_inside(content, place))
+    alphabet = "abc\n"
+    meta = write_pickle({"stoi": {sign: number for number, sign in enumerate(alphabet)}})
+    (place / "meta.pkl").write_bytes(meta)
+    _add(
+        found, "meta.pkl of nanogpt", "binary", place / "meta.pkl", lambda: find_tokenizer(place, 4, place / "meta.pkl")
+    )
+    other_forms.llmc(folders["llmc"] / "model.bin", 3)
+    add("llmc", "model.bin", "binary", whole=False)
+    test_openai.put(folders["openai"], test_openai.weights())
+    add("openai", "model.ckpt.index", "binary")
+    add("openai", "hparams.json", "json")
+    model = GPT(**{**PRESETS["llama"], "layers": 1, "heads": 2, "width": 8, "context": 8})
+    tokenizer = characters(other_forms.VOCABULARY)
+    weights = dict(randomised(build_model(model, tokenizer.vocabulary_size)).state_dict())
+    facts: dict[str, Any] = {"name": "a", "step": 0, "loss": None, "vocabulary": tokenizer.vocabulary_size}
+    write_hf(folders["hf"], Written(model=model, weights=weights, tokenizer=tokenizer, **facts))
+    for file in ("config.json", "tokenizer.json"):
+        add("hf", file, "json")
+
+
+def read_inside(content: bytes, place: Path) -> Any:
+    """Read a file of torch.save with another pickle in it."""
+    whole = (place / "models" / "nanogpt" / "ckpt.pt").read_bytes()
+    path = place / "changed.pt"
+    with zipfile.ZipFile(io.BytesIO(whole)) as archive, zipfile.ZipFile(path, "w") as changed:
+        for name in archive.namelist():
+            changed.writestr(name, content if name.endswith("data.pkl") else archive.read(name))
+    return read_torch_file(path)
 
 
 def _data_formats(found: dict[str, Format], folder: Path) -> None:
@@ -186,6 +244,9 @@ def _tokenizer_formats(found: dict[str, Format], place: Path) -> None:
         "words": {"format": 1, "name": "words", "words": ["the", "sea"], "lowercase": True, "replace": True},
         "bpe": {"format": 1, "name": "bpe", "merges": ["t h", "th e", "Ġ the"]},
     }
+    definition = definition_of(load_tokenizer(values["bpe"]))
+    ends = {"begin_of_text": None, "end_of_text": 0}
+    values["imported"] = {"format": 1, "name": "imported", "vocabulary": 270, **ends, "definition": definition}
 
     def use() -> Any:
         tokenizer = load_tokenizer(read_json(path))

@@ -37,6 +37,7 @@ NAMES = [
     *("weights.safetensors", "manifest.json of a checkpoint", "state.json", "latest.json"),
     *("manifest.json of a data set", "documents-train.npy", "bytes-train.npy", "units-train.npy", "tokens-train.bin"),
     *("tokenizer.json of characters", "tokenizer.json of bytes", "tokenizer.json of words", "tokenizer.json of bpe"),
+    "tokenizer.json of imported",
     *("origin.json of a run", "recipe.toml of a run", "policy.json of a run", "forecast.json of a run"),
     *("summary.json of a run", "metrics.jsonl of a run", "events.jsonl of a run", "samples.jsonl of a run"),
     *("segments.jsonl of a run", "units-valid.npy of a run", "lock of a run"),
@@ -50,6 +51,8 @@ NAMES = [
     *("build.json of the cache", "measured.json of the cache"),
     *("corpus plain.txt", "corpus records.jsonl", "corpus packed.txt.gz", "corpus packed.jsonl.xz"),
     *("corpus packed.txt.bz2", "corpus packed.txt.zst", "corpus archive.zip", "corpus table.parquet"),
+    *("ckpt.pt of nanogpt", "data.pkl of nanogpt", "meta.pkl of nanogpt", "model.bin of llmc"),
+    *("model.ckpt.index of openai", "hparams.json of openai", "config.json of hf", "tokenizer.json of hf"),
 ]
 
 SCALARS = st.one_of(

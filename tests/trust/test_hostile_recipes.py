@@ -62,7 +62,7 @@ TEXTS_SAID = {
     "spaces without end": "is not valid TOML: Expected '=' after a key",
     "a kind that is a list": "optim.kind can't be ('adamw',): expected one of adamw, muon",
     "a kind that is a table": "model.kind can't be {'a': 1}: expected one of gpt, context",
-    "a preset that is a list": "model.preset can't be ('gpt2',): expected one of gpt2, modern",
+    "a preset that is a list": "model.preset can't be ('gpt2',): expected one of gpt2, modern, llama",
     "a width that is a table": "model.width can't be {'a': 1}: expected a whole number",
     "a date": "is not a recipe: expected values that 64 bits hold, in lists and tables 4 deep at most",
     "an impossible date": "is not valid TOML",

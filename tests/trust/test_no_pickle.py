@@ -104,11 +104,15 @@ verb("evaluate", "mine")
 verb("evaluate", "mine@latest", "--on", text)
 verb("sample", "mine", "--tokens", "5")
 verb("report", "mine", "branch")
+verb("export", "mine", "--to", "nanogpt", "--out", str(runs.parent / "exported"))
+verb("import", "model", str(runs.parent / "exported"), "--run", "theirs")
+verb("evaluate", "theirs", "--on", text)
 print(json.dumps({"reached": reached, "statuses": statuses, "modules": len(names)}), file=sys.stderr)
 '''
 SETTINGS = """
 --data.tokenizer characters --data.vocabulary none --data.split tail --model.preset gpt2 --model.layers 1
---model.heads 2 --model.width 16 --model.context 16 --model.dropout 0 --optim.kind adamw --schedule.kind constant
+--model.activation gelu --no-tables --model.heads 2 --model.width 16 --model.context 16 --model.dropout 0
+--optim.kind adamw --schedule.kind constant
 --train.steps 6 --train.batch 2 --train.checkpoint_every 3 --train.log_every 2 --train.threads 1 --train.device cpu
 --evaluate.every 3 --train.keep_finished all
 """

@@ -44,7 +44,7 @@ def shingles(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
     `text` is uint8, passage after passage; passage k begins at byte begins[k] and ends where the next one begins.
     """
-    words, first_word = _words(text, begins)
+    words, first_word = word_hashes(text, begins)
     counts = np.diff(first_word)
     of_word = np.repeat(np.arange(len(counts)), counts)
     number = np.arange(len(words))
@@ -59,8 +59,11 @@ def shingles(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return mixed(sums), first
 
 
-def _words(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return (uint64 [words], int64 [passages + 1]): the words' hashes, and the first one of each passage."""
+def word_hashes(text: np.ndarray, begins: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return (uint64 [words], int64 [passages + 1]): the words' hashes, and the first one of each passage.
+
+    `text` and `begins` are as in `shingles`.
+    """
     kinds = KINDS[text]
     inside = kinds != SEPARATOR
     goes_on = np.empty(len(text), bool)

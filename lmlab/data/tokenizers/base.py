@@ -7,7 +7,7 @@ be unpickled to read one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,11 +20,12 @@ FORMAT = 1
 Ids = NDArray[np.int32]
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """Converts text to ids and back. Text that looks like a special token is encoded as ordinary text."""
 
     name: str
-    """Its name in recipes: characters, bytes, words, gpt2 or bpe."""
+    """Its name in recipes: characters, bytes, words, gpt2, bpe or imported."""
     vocabulary_size: int
     """Number of ids; ids are 0 to vocabulary_size - 1."""
     lossless: bool

@@ -13,13 +13,14 @@ from typing import Any
 
 from lmlab import LabError
 from lmlab.data.tokenizers.base import FORMAT, damaged
-from lmlab.data.tokenizers.byte_level import ByteLevel, Merge, read_merges
-from lmlab.files import cache_folder
+from lmlab.data.tokenizers.byte_level import ByteLevel, Merge, read_merges, write_merges
+from lmlab.files import cache_folder, make_folder, write_bytes
 
 FILE = "vocab.bpe"
 SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"
 FILE_BYTES = 456_318
 ADDRESSES = [f"https://openaipublic.blob.core.windows.net/gpt-2/encodings/main/{FILE}"]
+HEADER = "#version: 0.2"
 ADVICE = f"or set LMLAB_GPT2 to a folder that has {FILE}"
 
 
@@ -68,9 +69,30 @@ def load_gpt2() -> GPT2:
     return GPT2(merges_of(content.decode("utf-8")))
 
 
+def is_published(merges: list[Merge]) -> bool:
+    """Return whether these are OpenAI's merges, byte for byte."""
+    return hashlib.sha256(_file_of(merges)).hexdigest() == SHA256
+
+
+def keep_published(merges: list[Merge]) -> None:
+    """Store OpenAI's merges, which came with a model, in the cache, so that they need not be downloaded."""
+    path = _cached()
+    if is_published(merges) and not path.exists():
+        make_folder(path.parent)
+        write_bytes(path, _file_of(merges))
+
+
+def _file_of(merges: list[Merge]) -> bytes:
+    return "\n".join([HEADER, *write_merges(merges), ""]).encode()
+
+
 def merges_of(text: str) -> list[Merge]:
     """Return the merges in a file of GPT-2's format: a line `#version: ...`, then one merge per line."""
     return read_merges([line for line in text.split("\n")[1:] if line])
+
+
+def _cached() -> Path:
+    return cache_folder() / "gpt2" / FILE
 
 
 def _file() -> Path:
@@ -80,4 +102,4 @@ def _file() -> Path:
     chosen = os.environ.get("LMLAB_GPT2")
     if chosen and (Path(chosen).expanduser() / FILE).is_file():
         return Path(chosen).expanduser() / FILE
-    return download(ADDRESSES, cache_folder() / "gpt2" / FILE, sha256=SHA256, size=FILE_BYTES, advice=ADVICE)
+    return download(ADDRESSES, _cached(), sha256=SHA256, size=FILE_BYTES, advice=ADVICE)

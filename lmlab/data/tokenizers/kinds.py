@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from lmlab import LabError
 from lmlab.data.tokenizers.base import Tokenizer
 from lmlab.recipe.data import TOKENIZERS, Data
 from lmlab.recipe.extensions import note_kind
@@ -77,6 +78,13 @@ def _bpe(data: Data, texts: Iterable[str], documents_end: bool) -> Tokenizer:
     return learn_bpe(texts, data.vocabulary)
 
 
+def _imported(data: Data, texts: Iterable[str], documents_end: bool) -> Tokenizer:
+    raise LabError(
+        "data.tokenizer imported belongs to a model of another project: train from its run with lmlab train --from, or choose "
+        "another tokenizer"
+    )
+
+
 KINDS: dict[str, TokenizerKind] = {
     kind.name: kind
     for kind in (
@@ -85,6 +93,7 @@ KINDS: dict[str, TokenizerKind] = {
         TokenizerKind(name="words", learn=_words, reads_text=True, restore=_restored_by("words", "Words")),
         TokenizerKind(name="gpt2", learn=_gpt2, restore=_restored_by("gpt2", "GPT2")),
         TokenizerKind(name="bpe", learn=_bpe, reads_text=True, restore=_restored_by("bpe", "BPE")),
+        TokenizerKind(name="imported", learn=_imported, restore=_restored_by("imported", "Imported")),
     )
 }
 """Name -> tokenizer."""

@@ -1,6 +1,7 @@
 // Causal attention of one head of one sequence, forward and backward, a block of queries at a time.
 //
-// Only the keys up to a block's last query are computed. The backward pass recomputes the attention weights from the log-sum-exp of
+// Only the keys up to a block's last query are computed, and only those of a query's own document count: `starts` has the place at
+// which the document of each query begins (null: all begin at 0). The backward pass recomputes the attention weights from the log-sum-exp of
 // each query (as in FlashAttention, arXiv 2205.14135): the whole matrix of weights is never stored.
 #pragma once
 #include "buffer.h"
@@ -36,7 +37,7 @@ inline void block_scores(HeadWork& work, Rows queries, int first, int last, int 
 }
 
 inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values, Rows mixed, float* logsums, int logsum_stride,
-    int time, int width, float scale, const Dropout& dropout, uint32_t place) {
+    const int* starts, int time, int width, float scale, const Dropout& dropout, uint32_t place) {
     pack_columns(work.keys_turned, keys.at, keys.stride, width, time);
     pack_rows(work.values, values.at, values.stride, time, width);
     int stride = padded(time);
@@ -45,7 +46,8 @@ inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values,
         block_scores(work, queries, first, last, seen, width, stride);
         for (int i = first; i < last; i++) {
             float* row = work.scores + size_t(i - first) * stride;
-            int wide = padded(seen);
+            int wide = padded(seen), begin = starts ? starts[i] : 0;
+            for (int j = 0; j < begin; j++) row[j] = -1e30f;
             for (int j = i + 1; j < wide; j++) row[j] = -1e30f;
             Vector top = load(row);
             for (int j = LANES; j < wide; j += LANES) top = maximum(top, load(row + j));
@@ -53,10 +55,11 @@ inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values,
             Vector total{};
             for (int j = 0; j < wide; j += LANES) {
                 Vector weight = exponential(multiply_add(load(row + j), all(scale), all(-highest)));
-                // e^-87 is not zero, but weights of future positions must be.
+                // e^-87 is not zero, but weights of positions that don't count must be.
                 store(row + j, weight);
                 total += weight;
             }
+            for (int j = 0; j < begin; j++) row[j] = 0.0f;
             for (int j = i + 1; j < wide; j++) row[j] = 0.0f;
             float whole = sum(total), inverse = 1.0f / whole;
             logsums[size_t(i) * logsum_stride] = highest + std::log(whole);
@@ -73,8 +76,8 @@ inline void attend_forward(HeadWork& work, Rows queries, Rows keys, Rows values,
 
 // Sets the queries' gradients and adds to those of keys and values.
 inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values, Rows mixed, Rows gradient, Rows query_gradients,
-    Rows key_gradients, Rows value_gradients, const float* logsums, int logsum_stride, int time, int width, float scale,
-    const Dropout& dropout, uint32_t place) {
+    Rows key_gradients, Rows value_gradients, const float* logsums, int logsum_stride, const int* starts, int time,
+    int width, float scale, const Dropout& dropout, uint32_t place) {
     pack_columns(work.keys_turned, keys.at, keys.stride, width, time);
     pack_columns(work.values_turned, values.at, values.stride, width, time);
     pack_rows(work.keys, keys.at, keys.stride, time, width);
@@ -99,6 +102,7 @@ inline void attend_backward(HeadWork& work, Rows queries, Rows keys, Rows values
                 store(weights + j, kept);
                 store(slopes + j, weight * (slope - all(along)) * all(scale));
             }
+            for (int j = 0, begin = starts ? starts[i] : 0; j < begin; j++) weights[j] = slopes[j] = 0.0f;
             for (int j = i + 1; j < wide; j++) weights[j] = slopes[j] = 0.0f;
         }
         product_of_packed(Left<false>{work.slopes, stride}, work.keys, time, block, width, seen,

@@ -180,8 +180,8 @@ private:
                 {used.row(first) + key_head * shape_.head_width, used.stride},
                 {row_of(kept.attended, queries_, first) + query, queries_},
                 {row_of(kept_.attended, queries_, first) + query, queries_}, {gradient + query, qkv_}, {gradient + key, qkv_},
-                {gradient + value, qkv_}, kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, time_,
-                shape_.head_width, attention_scale(), drop, place);
+                {gradient + value, qkv_}, kept.logsums + size_t(first) * shape_.heads + head, shape_.heads,
+                starts_of(first), time_, shape_.head_width, attention_scale(), drop, place);
         });
         clock.took(ATTENTION);
         for (int row = 0; row < rows_; row++) {

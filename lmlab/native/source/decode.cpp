@@ -187,6 +187,14 @@ void Decoder::embed(Desk& desk, const Item* items, int count) {
     if (engine.parameters.layers[shape.layers - 1].stream_shares) std::memcpy(desk.embedded, desk.x, sizeof(float) * count * width);
 }
 
+// The place at which the document of a row's token begins; 0 if attention reaches across documents.
+int Decoder::document_start(int row, int place) const {
+    if (shape.boundary < 0) return 0;
+    const int64_t* window = texts[row].window.data();
+    while (place > 0 && window[place] != shape.boundary) place--;
+    return place;
+}
+
 // From the normalised stream to the output of a share's heads, in `mixed`.
 void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* items, int count) {
     const int wide = shape.head_width, group = shape.heads / shape.key_heads;
@@ -198,6 +206,7 @@ void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* item
     rows_product(desk.normal, width, count, weights.qkv, shape.width, queries + 2 * own_keys, weights.qkv_bias, desk.qkv, stride);
     for (int item = 0; item < count; item++) {
         const auto [row, place] = items[item];
+        const int begin = document_start(row, place);
         float *heads = desk.qkv + (size_t)item * stride, *item_keys = heads + queries, *item_values = item_keys + own_keys;
         for (int head = 0; head < share.heads + share.key_heads; head++) {
             if (shape.qk_norm) normalise(heads + head * wide, wide);
@@ -222,7 +231,7 @@ void Decoder::attend(Desk& desk, const Share& share, int layer, const Item* item
         for (int head = 0; head < share.heads; head++) {
             const int key_head = share.first_key_head + head / group;
             attend_to_past(heads + head * wide, keys + keys_of(layer, row, key_head), values + values_of(layer, row, key_head),
-                head_width, place + 1, wide, desk.scores, desk.mixed + (size_t)item * queries + head * wide);
+                head_width, begin, place + 1, wide, desk.scores, desk.mixed + (size_t)item * queries + head * wide);
         }
     }
 }

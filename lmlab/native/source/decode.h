@@ -180,6 +180,7 @@ private:
     // These are called by every thread of the team.
     void pack(int thread);
     void embed(Desk& desk, const Item* items, int count);
+    int document_start(int row, int place) const;
     void attend(Desk& desk, const Share& share, int layer, const Item* items, int count);
     // Calls multiply(share, address of its summand of the stream) for the shares that this desk computes, and adds them up.
     template <class Multiply>

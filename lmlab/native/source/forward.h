@@ -56,7 +56,17 @@ protected:
         tokens_ = batch.tokens + size_t(first) * time_, targets_ = batch.targets + size_t(first) * time_;
         seed_ = batch.seed, scale_ = batch.scale, dropout_ = dropout;
         kept_.need(shape_, sequences, time_, backward);
+        if (shape_.boundary < 0) return;
+        starts_.resize(rows_);
+        for (int row = 0, start = 0; row < rows_; row++) {
+            if (row % time_ == 0) start = 0;
+            if (tokens_[row] == shape_.boundary) start = row % time_;
+            starts_[row] = start;
+        }
     }
+
+    // The places at which the documents of a sequence's tokens begin; null if attention reaches across documents.
+    const int* starts_of(int first) const { return shape_.boundary < 0 ? nullptr : starts_.data() + first; }
 
     Dropout dropout(Place place, int layer) const { return dropout_ > 0 ? Dropout(dropout_, seed_, layer * 4 + place) : Dropout(); }
     Norm norm(const Padded& weight, const Padded& bias) const { return {weight.numbers, bias.numbers, shape_.rms != 0}; }
@@ -133,8 +143,8 @@ protected:
                 {qkv + shape_.queries() + key_head * shape_.head_width, qkv_},
                 {used.row(first) + key_head * shape_.head_width, used.stride},
                 {row_of(kept.attended, queries_, first) + head * shape_.head_width, queries_},
-                kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, time_, shape_.head_width, attention_scale(), drop,
-                place);
+                kept.logsums + size_t(first) * shape_.heads + head, shape_.heads, starts_of(first), time_, shape_.head_width,
+                attention_scale(), drop, place);
         });
         clock.took(ATTENTION);
         linear(weights.projection, weights.projection_bias, kept.attended, queries_,
@@ -262,6 +272,7 @@ protected:
     int width_, qkv_, queries_, keys_, hidden_, up_, vocabulary_;
     int time_ = 0, sequences_ = 0, rows_ = 0, first_row_ = 0;
     const int64_t *tokens_ = nullptr, *targets_ = nullptr;
+    std::vector<int> starts_;
     uint64_t seed_ = 0;
     float scale_ = 0.0f, dropout_ = 0.0f;
 };

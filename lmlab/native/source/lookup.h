@@ -57,10 +57,15 @@ INLINE void mix_values(const float* weights, int count, const float* values, int
     for (int v = 0; v < VECTORS; v++) store(to + v * LANES, ((sums[0][v] + sums[1][v]) + (sums[2][v] + sums[3][v])) * all(scale));
 }
 
-// to = softmax(query keys) values over the first `seen` positions. `query` is scaled already; keys are
+// to = softmax(query keys) values over the positions from `begin` to before `seen`. `query` is scaled already; keys are
 // [positions / LANES][width][LANES], values [positions][padded width].
 inline void attend_to_past(
-    const float* query, const float* keys, const float* values, int padded_width, int seen, int width, float* scores, float* to) {
+    const float* query, const float* keys, const float* values, int padded_width, int begin, int seen, int width, float* scores,
+    float* to) {
+    // Whole vectors before `begin` are left out.
+    const int skipped = begin / LANES * LANES;
+    keys += size_t(skipped) * width, values += size_t(skipped) * padded_width;
+    begin -= skipped, seen -= skipped;
     int j = 0;
     for (; j + 3 * LANES < seen; j += 4 * LANES) score_block<4, 2>(query, keys + size_t(j) * width, width, scores + j);
     for (; j < seen; j += LANES) score_block<1, 4>(query, keys + size_t(j) * width, width, scores + j);
@@ -70,7 +75,7 @@ inline void attend_to_past(
     for (int lane = 0; lane < LANES; lane++) place[lane] = lane;
     Vector top = all(NOWHERE);
     for (j = 0; j < whole; j += LANES) {
-        Vector score = select(place + j < seen, load(scores + j), all(NOWHERE));
+        Vector score = select((place + j < seen) & (place + j >= begin), load(scores + j), all(NOWHERE));
         store(scores + j, score);
         top = maximum(top, score);
     }
@@ -78,7 +83,7 @@ inline void attend_to_past(
     Vector total{};
     for (j = 0; j < whole; j += LANES) {
         // e^-87 is not zero.
-        Vector weight = select(place + j < seen, exponential(load(scores + j) - highest), Vector{});
+        Vector weight = select((place + j < seen) & (place + j >= begin), exponential(load(scores + j) - highest), Vector{});
         store(scores + j, weight);
         total += weight;
     }

@@ -14,6 +14,7 @@ struct Shape {
     int32_t ngram_lengths[MOST_NGRAMS];
     int32_t ngram_rows[MOST_NGRAMS];
     float softcap, dropout;
+    int32_t boundary;  // the token that begins a document, across which attention doesn't reach; -1: none
 
     int queries() const { return heads * head_width; }
     int keys() const { return key_heads * head_width; }

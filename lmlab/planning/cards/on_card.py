@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lmlab.data.shards.forecast import PreparationForecast
+from lmlab.exchange.models.exportable import exportable
 from lmlab.hardware.cards import Card
 from lmlab.planning.cards.price import Price, board_power
 from lmlab.planning.cards.published_speeds import PublishedRate, published_for
@@ -59,6 +60,7 @@ class CardPlan:
             "cost": None if self.cost is None else self.cost.to_json(),
             "preparation": None if self.preparation is None else self.preparation.to_json(),
             "currency": None if self.price is None else self.price.currency,
+            "exportable": exportable(self.recipe).to_json(),
         }
 
     def lines(self) -> list[str]:
@@ -74,6 +76,7 @@ class CardPlan:
             f"({rate.low:,.0f} to {rate.high:,.0f}): {rate.rests_on}{rate.alarm and '; ' + rate.alarm}",
             *([] if self.published is None else [f"  published for this card and shape: {self.published.words()}"]),
             f"  {self.memory / 1e9:.2f} GB of {memory}: {fits}; {self.disk / 1e9:.2f} GB of disk",
+            f"  export: {exportable(self.recipe).line()}",
             *(f"  {line} (on this machine)" for line in (self.preparation.lines()[:1] if self.preparation else ())),
         ]
         if self.price is not None and self.cost is not None:

@@ -12,7 +12,7 @@ from typing import Any
 from lmlab.model.cost import activation_bytes, parameters
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe
-from lmlab.training.memory import FLOAT_BYTES, logit_gradient_bytes
+from lmlab.training.memory import FLOAT_BYTES, logit_bytes
 from lmlab.training.policy import Policy
 
 
@@ -64,12 +64,12 @@ def memory_parts(
     in_chunks = computed_in_chunks(recipe, policy)
     element = policy.element_bytes
     tokens = micro_batch * recipe.model.context
-    # float32 log-probabilities, saved by the loss; the native engine holds only those of a chunk.
-    saved_logits = 0 if in_chunks else tokens * vocabulary * FLOAT_BYTES
-    more_logits = 0 if in_chunks else logit_gradient_bytes(recipe, vocabulary, micro_batch)
-    kept = (
-        0 if in_chunks else activation_bytes(recipe.model, vocabulary, micro_batch, element, policy.torch_device.type)
-    )
+    device = policy.torch_device.type
+    # float32 log-probabilities, saved by the loss unless it computes them in chunks, as the native engine does too.
+    chunked = in_chunks or family_of(recipe.model).loss_chunk(vocabulary, tokens, device) is not None
+    saved_logits = 0 if chunked else tokens * vocabulary * FLOAT_BYTES
+    more_logits = 0 if in_chunks else logit_bytes(recipe, vocabulary, micro_batch, device)
+    kept = 0 if in_chunks else activation_bytes(recipe.model, vocabulary, micro_batch, element, device)
     known = {
         "program": program,
         "weights": count * FLOAT_BYTES,

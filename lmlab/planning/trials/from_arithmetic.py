@@ -9,7 +9,7 @@ from lmlab.planning.trials.child import Measurement
 from lmlab.planning.trials.from_layers import USUAL_UTILISATION, expected_step_seconds
 from lmlab.recipe import Recipe
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
-from lmlab.training.memory import FLOAT_BYTES, checkpoint_bytes, logit_gradient_bytes
+from lmlab.training.memory import FLOAT_BYTES, checkpoint_bytes, logit_bytes
 from lmlab.training.policy import Policy
 from lmlab.training.saving import saves_in_background
 
@@ -26,7 +26,7 @@ def counted_trial(recipe: Recipe, policy: Policy, vocabulary: int, peak_flops: f
     kept, passes, element = 0, policy.micro_batch, policy.element_bytes
     if not computed_in_chunks(recipe, policy):
         kept = activation_bytes(recipe.model, vocabulary, passes, element, device.type)
-        kept += logit_gradient_bytes(recipe, vocabulary, passes)
+        kept += logit_bytes(recipe, vocabulary, passes, device.type)
     # Of several processes each holds a part of what it doesn't compute anew.
     parts = policy.ranks if policy.sharded else 1
     copies = checkpoint if device.type == "cpu" and saves_in_background(recipe, checkpoint) else 0

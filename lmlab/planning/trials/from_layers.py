@@ -25,7 +25,7 @@ from lmlab.planning.trials.peaks import fastest_flops, peak_flops
 from lmlab.recipe import Recipe
 from lmlab.scaling.estimate import Evidence
 from lmlab.training.evaluating import TRAINING_STEP_IN_FORWARDS
-from lmlab.training.memory import checkpoint_bytes
+from lmlab.training.memory import checkpoint_bytes, logit_bytes
 from lmlab.training.policy import Policy
 from lmlab.training.saving import saves_in_background
 
@@ -86,18 +86,13 @@ def measured_or_extended(
         if FEWEST_STEPS * expected * TIMES * few / sequences > deadline_seconds:
             failed = f"{TOO_LONG} {deadline_seconds:g} s for {FEWEST_STEPS} steps of {TIMES * few} sequences"
             return Measurement(micro_batch=passes, batch=sequences, failed=failed), "extrapolated"
-        found = []
-        for count in (few, TIMES * few):
-            found.append(
-                run(recipe, policy, data_folder, **options | {"batch": count, "micro_batch": min(count, passes)})
-            )
-            if found[-1].failed:
-                return found[-1], "extrapolated"
+
+        def tried(count: int) -> Measurement:
+            size = min(count, passes)
+            return run(recipe, policy, data_folder, **options | {"batch": count, "micro_batch": size})
+
         least_seconds = shortest() / sequences
-        # Where the engine computes the whole step, it processes a batch in chunks and saves little of it.
-        chunks = computed_in_chunks(recipe, policy)
-        kept = 0 if chunks else activation_bytes(model, vocabulary, 1, policy.element_bytes)
-        return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, kept), "extrapolated"
+        return _from_sequences(recipe, policy, vocabulary, tried, few, sequences, passes, least_seconds), "extrapolated"
     if not long or layers <= WHOLE_MODEL_LAYERS:
         return run(recipe, policy, data_folder, **options), "measured"
     found = []
@@ -115,6 +110,47 @@ def measured_or_extended(
     if statistics.median(whole_model.step_seconds) < shortest():
         return impossible(whole_model, expected, sequences * model.context), "extrapolated"
     return whole_model, "extrapolated"
+
+
+def _from_sequences(
+    recipe: Recipe,
+    policy: Policy,
+    vocabulary: int,
+    tried: Callable[[int], Measurement],
+    few: int,
+    sequences: int,
+    passes: int,
+    least_seconds: float,
+) -> Measurement:
+    """Return the figures of a step over `sequences` in passes of `passes`, from steps over `few` and `TIMES` as many."""
+    found = []
+    for count in (few, TIMES * few):
+        found.append(tried(count))
+        if found[-1].failed:
+            return found[-1]
+    sizes = (*(one.micro_batch for one in found), passes)
+    alike = len({_loss_in_chunks(recipe, policy, vocabulary, size) for size in sizes}) == 1
+
+    def counted_bytes(size: int) -> int:
+        return _pass_bytes(recipe, policy, vocabulary, size, with_logits=not alike)
+
+    return with_all_sequences(found[0], found[1], sequences, passes, least_seconds, counted_bytes, alike)
+
+
+def _loss_in_chunks(recipe: Recipe, policy: Policy, vocabulary: int, size: int) -> bool:
+    """Return whether the loss of a pass of `size` sequences computes logits chunk by chunk."""
+    tokens, device = size * recipe.model.context, policy.torch_device.type
+    return family_of(recipe.model).loss_chunk(vocabulary, tokens, device) is not None
+
+
+def _pass_bytes(recipe: Recipe, policy: Policy, vocabulary: int, size: int, with_logits: bool) -> int:
+    """Return the bytes that a pass of `size` sequences saves for backward, and those of its logits where they are asked for."""
+    # Where the engine computes the whole step, it processes a batch in chunks and saves little of it.
+    if computed_in_chunks(recipe, policy):
+        return 0
+    device = policy.torch_device.type
+    kept = activation_bytes(recipe.model, vocabulary, size, policy.element_bytes, device)
+    return kept + (logit_bytes(recipe, vocabulary, size, device) if with_logits else 0)
 
 
 def impossible(found: Measurement, expected: float, step_tokens: int) -> Measurement:

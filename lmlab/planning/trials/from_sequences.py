@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Callable
 
 from lmlab.planning.trials.child import Measurement
 
@@ -26,12 +27,19 @@ def few_sequences(sequences: int, step_seconds: float) -> int:
 
 
 def with_all_sequences(
-    fewer: Measurement, more: Measurement, batch: int, micro_batch: int, least_seconds: float, least_bytes: float
+    fewer: Measurement,
+    more: Measurement,
+    batch: int,
+    micro_batch: int,
+    least_seconds: float,
+    counted_bytes: Callable[[int], int],
+    alike: bool,
 ) -> Measurement:
     """Return the figures at a batch in passes of `micro_batch`, from those of two smaller batches.
 
-    `least_seconds` is the time of a sequence at the rate of the fastest products, `least_bytes` the size of its activations saved
-    for backward: evaluations and checkpoints can hide these in the peaks of small passes.
+    `least_seconds` is the time of a sequence at the rate of the fastest products, `counted_bytes` returns the size of a pass's
+    activations: evaluations and checkpoints can hide these in the peaks of small passes. The peaks' own difference counts only if
+    the small passes are `alike`: if their loss is computed as that of the whole pass, in chunks or not.
     """
     times = [statistics.median(one.step_seconds) for one in (fewer, more)]
     each = max(least_seconds, (times[1] - times[0]) / (more.batch - fewer.batch))
@@ -39,9 +47,11 @@ def with_all_sequences(
     passes = more.micro_batch - fewer.micro_batch
 
     def peak(name: str) -> int:
-        first, second = getattr(fewer, name), getattr(more, name)
-        kept = max(least_bytes, (second - first) / passes) if passes else least_bytes
-        return int(second + kept * (micro_batch - more.micro_batch))
+        first, second = int(getattr(fewer, name)), int(getattr(more, name))
+        added = counted_bytes(micro_batch) - counted_bytes(more.micro_batch)
+        if passes and alike:
+            added = max(added, int((second - first) / passes * (micro_batch - more.micro_batch)))
+        return second + added
 
     return dataclasses.replace(
         more,

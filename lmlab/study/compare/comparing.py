@@ -19,6 +19,7 @@ from lmlab.study.compare.curves import Curve, curve_of, equal_budgets, targets, 
 from lmlab.study.compare.differences import what_differs
 from lmlab.study.compare.pairs import judge, sides_of
 from lmlab.study.compare.ratios import ratio_table
+from lmlab.study.compare.task_pairs import stored_task_pairs
 from lmlab.study.grid.seeds import one_a_seed, repeats_among
 from lmlab.study.scores import Scale, common_scale, curve_losses, scores_of
 
@@ -54,6 +55,7 @@ def compare(
     else:
         of_text = []
         sides = sides_of(named, there, asked.alone)
+    task_pairs, damaged = stored_task_pairs(named)
     pairs = tuple(judge(one, other, there, relative=bool(asked.on)) for one, other in combinations(sides, 2))
     return Comparison(
         names=names,
@@ -72,8 +74,10 @@ def compare(
             *_repeats(records, there),
             *(unfair_places(records, curves, equal) if curves else ()),
             *of_text,
+            *damaged,
         ),
         pairs=pairs,
+        task_pairs=tuple(task_pairs),
         samples=()
         if scale is not None
         else tuple("" if record.imported is not None else _sample(record, asked.device) for record in records),
@@ -114,6 +118,9 @@ def _named(
     opened = open_runs(references, runs)
     if not FEWEST <= len(opened) <= MOST:
         raise LabError(f"expected {FEWEST} to {MOST} runs to compare, got {len(opened)}")
+    for run, _ in opened:
+        if not asked.on:
+            run.require_trained()
     # With --on, the models of the checkpoints are scored on that text, and the tables are of the whole runs.
     records = [
         read_record(run) if part is None or asked.on else record_at(run, part, asked.device, progress)
@@ -181,7 +188,11 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
     for name, record in zip(names, records, strict=True):
         if record.checkpoint is not None:
             lines.append(f"{name} is one checkpoint: other seeds of its recipe are not counted with it")
-        if record.loss is None:
+        if record.run.model_from is not None:
+            lines.append(
+                f"{name} is another project's model ({record.run.model_from['form']}), with no training or losses here"
+            )
+        elif record.loss is None:
             lines.append(f"{name} has no loss yet")
         elif record.imported is not None:
             clock = record.imported.get("clock")
@@ -206,7 +217,7 @@ def _warnings(names: Sequence[str], records: Sequence[Record], curves: Sequence[
         lines.append(
             f"not compared at equal joules: {', '.join(without)} recorded none (no energy counter on that machine)"
         )
-    devices = {record.device for record in records if record.imported is None}
+    devices = {record.device for record in records if record.status != "imported"}
     if len(devices) > 1:
         lines.append(f"seconds are those of different devices: {'; '.join(sorted(devices))}")
     return lines

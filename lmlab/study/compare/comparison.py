@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from lmlab.evaluation.tasks.pairs import TaskPair
 from lmlab.experiment.record import Record
 from lmlab.study.compare.curves import Curve, Equal, Target
 from lmlab.study.compare.differences import Differences
@@ -78,6 +79,8 @@ class Comparison:
     trends: tuple[Trend, ...]
     warnings: tuple[str, ...]
     pairs: tuple[Pair, ...]
+    task_pairs: tuple[TaskPair, ...]
+    """Verdicts on stored results of benchmark tasks that both runs of a pair have."""
     samples: tuple[str, ...]
     """The last text that each model generated, empty for a log; no entries where losses can be compared."""
     asked: Asked
@@ -144,5 +147,6 @@ class Comparison:
             "warnings": list(self.warnings),
             "on": self.on or None,
             "pairs": [pair.to_json() for pair in self.pairs],
+            "tasks": [pair.to_json() for pair in self.task_pairs],
             "samples": list(self.samples),
         }

@@ -83,7 +83,7 @@ def _scores(record: Record, scored: Scored) -> TextScores:
         loss=found.loss,
         bits_per_byte=found.bits_per_byte,
         units=units,
-        tokenizer=scored.loaded.tokenizer.to_json(),
+        tokenizer=scored.tokenizer.to_json(),
         text=part.dataset.id,
         windows=windows_of(record.recipe),
         seed=record.seed,

@@ -195,6 +195,7 @@ def _until(recipe: Recipe, of: int, step: int) -> Recipe:
 
 def _finished(name: str, runs: Path, progress: Progress | None) -> Record:
     run, which = open_run(name, runs)
+    run.require_trained()
     record = read_record(run) if which is None else record_at(run, which, progress=progress)
     if record.final is None:
         raise LabError(f"{name} has no final loss: expected a finished run, or one of its checkpoints ({name}@latest)")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import lzma
+import re
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,7 @@ from typing import Any
 
 from lmlab import LabError, printable
 from lmlab.files import is_plain_name, write_bytes
-from lmlab.runs import Run
+from lmlab.runs import Run, task_results, text_scores
 
 NAME = "runs.tar.xz"
 FILES = (
@@ -25,6 +26,11 @@ FILES = (
     *("metrics.jsonl", "units-valid.npy"),
 )
 """Files of each run, where they exist: all that figures are computed from. segments.jsonl names the machine, and isn't needed."""
+FOLDERS: Mapping[str, re.Pattern[str]] = {
+    name: re.compile(rf"(?:{pattern.pattern[: -len('json')]})(?:json|npy)")
+    for name, pattern in ((task_results.FOLDER, task_results.FILE), (text_scores.FOLDER, text_scores.FILE))
+}
+"""Folders of each run whose files of these names belong to them, too: scores on tasks and on texts of others."""
 MOST_BYTES, MOST_FILES = 1 << 30, 20_000
 """Limits of an unpacked archive."""
 
@@ -43,13 +49,12 @@ def pack(runs: Iterable[Run], path: Path) -> int:
     content = io.BytesIO()
     with tarfile.open(fileobj=content, mode="w:xz", preset=9, format=tarfile.PAX_FORMAT) as archive:
         for run in sorted(runs, key=lambda run: run.name):
-            for name in FILES:
-                if (run.folder / name).is_file():
-                    data = (run.folder / name).read_bytes()
-                    entry = tarfile.TarInfo(f"{run.name}/{name}")  # no owner and no time
-                    data = _without_folders(data) if name == "origin.json" else data
-                    entry.size = len(data)
-                    archive.addfile(entry, io.BytesIO(data))
+            for name in _files_of(run):
+                data = (run.folder / name).read_bytes()
+                entry = tarfile.TarInfo(f"{run.name}/{name}")  # no owner and no time
+                data = _without_folders(data) if name == "origin.json" else data
+                entry.size = len(data)
+                archive.addfile(entry, io.BytesIO(data))
     write_bytes(path, content.getvalue())
     return len(content.getvalue())
 
@@ -66,21 +71,37 @@ def unpack(path: Path, folder: Path) -> None:
                         f"{path} is too large: expected at most {MOST_BYTES >> 20} MiB in {MOST_FILES:,} files"
                     )
                 place = PurePosixPath(entry.name)
-                if (
-                    not entry.isreg()
-                    or len(place.parts) != 2
-                    or place.name not in FILES
-                    or not is_plain_name(place.parts[0])
-                ):
+                if not entry.isreg() or not _is_known(place):
                     raise LabError(
                         f"{path} holds {printable(entry.name[:80])}: expected only {FILES[0]} and the like, in a folder a run"
                     )
                 data = archive.extractfile(entry)
                 assert data is not None
-                (folder / place.parts[0]).mkdir(exist_ok=True)
-                (folder / place.parts[0] / place.name).write_bytes(data.read())
+                target = folder.joinpath(*place.parts)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                target.write_bytes(data.read())
     except (tarfile.TarError, lzma.LZMAError, EOFError, OSError) as error:
         raise LabError(f"{path} can't be read ({error}): expected an archive that lmlab verify --pack wrote") from None
+
+
+def _files_of(run: Run) -> list[str]:
+    """Return the files of a run that belong into an archive, relative to its folder."""
+    found = [name for name in FILES if (run.folder / name).is_file()]
+    for folder, pattern in FOLDERS.items():
+        place = run.folder / folder
+        names = sorted(entry.name for entry in place.iterdir()) if place.is_dir() else []
+        found += [f"{folder}/{name}" for name in names if pattern.fullmatch(name)]
+    return found
+
+
+def _is_known(place: PurePosixPath) -> bool:
+    """Return whether an archive may hold a file at this place: RUN/FILE or RUN/FOLDER/FILE."""
+    if not 2 <= len(place.parts) <= 3 or not is_plain_name(place.parts[0]):
+        return False
+    if len(place.parts) == 2:
+        return place.name in FILES
+    pattern = FOLDERS.get(place.parts[1])
+    return pattern is not None and pattern.fullmatch(place.name) is not None
 
 
 def _without_folders(origin: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ from lmlab.study.grid.ledger import KIND as STUDY
 from lmlab.study.grid.ledger import recomputed
 from lmlab.study.grid.pruning_runs import heading_at
 from lmlab.study.grid.study_plan import StudyPlan, plan_from
+from lmlab.study.results import KIND as RESULTS
+from lmlab.study.results import own_figures, stored_text_figures, task_figure
 
 OF_STUDY = ("measure", "level", "noise", "cells", "effects")
 FORMER_ROWS = {
@@ -202,11 +204,40 @@ def of_evaluations(value: Mapping[str, Any], origin: str, index: RunIndex) -> Re
     return recomputation
 
 
+def of_results(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
+    """Recompute the output of lmlab compare --table --json, but for the rows of models that aren't runs."""
+    recomputation = Recomputation()
+    for place, row in enumerate(value["rows"]):
+        if row["id"] is None:
+            continue
+        run, step = index.runs.get(str(row["id"])), row["step"]
+        if run is None:
+            recomputation.missing.append(index.missing(str(row["name"]), str(row["id"])))
+            continue
+        now: dict[str, Any] = {
+            "own": own_figures(run, step),
+            "tasks": {task: task_figure(run, task, step) for task in row["tasks"]},
+        }
+        if row["text"] is not None:
+            now["text"] = stored_text_figures(run, str(row["text_id"]), str(value["split"]), step)
+        for name, found in now.items():
+            recomputation.figures.append((f"rows[{place}].{name}", row[name], _plain(found)))
+    return recomputation
+
+
+def _plain(value: Any) -> Any:
+    """Return dataclasses as plain values."""
+    if isinstance(value, dict):
+        return {name: _plain(entry) for name, entry in value.items()}
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
 RECOMPUTE: Mapping[str, Callable[[Mapping[str, Any], str, RunIndex], Recomputation]] = {
     STUDY: of_study,
     EXPLANATION: of_explanation,
     COMPARISON: of_comparison,
     EVALUATIONS: of_evaluations,
+    RESULTS: of_results,
 }
 """Function by the file's `kind`."""
 

@@ -37,8 +37,8 @@ RESCORED_TOLERANCE = 1e-4
 CHOSEN = re.compile(r"(^|\.)(level|cells\.[^.]*|weight|spent|loss_interval_level)$|\.cells\.|^reach\[")
 """Places of numbers that were chosen, such as weights of cells: they are compared, but don't count as figures."""
 KNOWN = (
-    "expected the study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json or of lmlab "
-    "report --to json, or a finished run"
+    "expected the study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json, with --table "
+    "or without, or of lmlab report --to json, or a finished run"
 )
 
 
@@ -195,6 +195,7 @@ def index_for(path: Path, runs: Path | None) -> Iterator[RunIndex]:
 
 
 def _verify_run(run: Run, rescore: bool) -> Verification:
+    run.require_trained()
     summary = run.summary()
     if summary is None:
         raise LabError(f"{run.name} is not finished, so it has no figures to recompute: lmlab resume {run.name}")

@@ -18,6 +18,7 @@ struct Options {
     float softcap = 0.0f, dropout = 0.0f;
     bool tied = true, head_bias = false, biases = true;
     float spread = 0.3f;
+    int boundary = -1;
 
     int width() const { return heads * head_width; }
     // A dropout mask's places count the padding of rows, and so does the mask.
@@ -42,7 +43,7 @@ struct Model {
         shape.ngrams = int(o.ngrams.size());
         for (int index = 0; index < shape.ngrams; index++)
             shape.ngram_lengths[index] = o.ngrams[index], shape.ngram_rows[index] = o.ngram_rows;
-        shape.softcap = o.softcap, shape.dropout = o.dropout;
+        shape.softcap = o.softcap, shape.dropout = o.dropout, shape.boundary = o.boundary;
         add_tensors(seed);
         if (!o.rotary) return;
         const int pairs = o.head_width / 2;
@@ -138,6 +139,10 @@ inline std::vector<Options> all_options() {
     found.back().dropout = 0.3f;
     found.push_back({"odd dropout", 2, 2, 2, 9, 21, 11, 13, false, true, SWIGLU, true});
     found.back().dropout = 0.1f, found.back().softcap = 7.0f;
+    found.push_back({"documents", 2, 3, 3, 10, 30, 7, 70, true, true, RELU2, true, true, true});
+    found.back().boundary = 2;
+    found.push_back({"documents, dropout", 2, 2, 1, 8, 20, 5, 37});
+    found.back().boundary = 0, found.back().dropout = 0.2f;
     return found;
 }
 
@@ -146,6 +151,8 @@ inline std::vector<Options> large_options() {
     Options heads{"three heads", 2, 3, 3, 44, 528, 37, 24, false, false, GELU};
     Options all{"all options, large", 3, 4, 2, 34, 300, 37, 40, true, true, SWIGLU, true, true, true, {2, 3}, 500};
     all.softcap = 15.0f, all.tied = false, all.head_bias = true;
-    heads.spread = all.spread = 0.2f;
-    return {heads, all};
+    Options documents = heads;
+    documents.name = "three heads, documents", documents.boundary = 5;
+    heads.spread = all.spread = documents.spread = 0.2f;
+    return {heads, all, documents};
 }

@@ -64,7 +64,7 @@ public:
                 for (int row = 0; row < time; row++)
                     for (int j = 0; j < width; j++)
                         stream[row][j] = (*shares)[0] * stream[row][j] + (*shares)[1] * embedded[row][j];
-            Matrix branch = attention(at, stream, masks, layer, sequence, first_values);
+            Matrix branch = attention(at, tokens, stream, masks, layer, sequence, first_values);
             drop(branch, layer * 4 + 2);
             add(stream, branch);
             branch.clear();
@@ -198,8 +198,8 @@ private:
         }
     }
 
-    Matrix attention(const std::string& at, const Matrix& stream, const Masks& masks, int layer, int sequence,
-                     Matrix& first_values) const {
+    Matrix attention(const std::string& at, const int64_t* tokens, const Matrix& stream, const Masks& masks, int layer,
+                     int sequence, Matrix& first_values) const {
         const int time = int(stream.size()), wide = o_.head_width, width = o_.width(), keys = o_.key_heads * wide;
         Matrix qkv, values, mixed(time, Row(width));
         for (int place = 0; place < time; place++) {
@@ -217,14 +217,17 @@ private:
             for (int i = 0; i < time; i++) {
                 Row weights;
                 Number total(0.0);
-                for (int j = 0; j <= i; j++) {
+                int start = 0;
+                for (int j = 0; j <= i; j++)
+                    if (tokens[j] == o_.boundary) start = j;
+                for (int j = start; j <= i; j++) {
                     const Number score = product_sum(&qkv[i][head * wide], &qkv[j][width + key_head * wide], wide);
                     weights.push_back(exponential(score / Number(std::sqrt(double(wide)))));
                     total = total + weights.back();
                 }
-                for (int j = 0; j <= i; j++) {
+                for (int j = start; j <= i; j++) {
                     const uint32_t place = uint32_t(((sequence * o_.heads + head) * time + i) * time + j);
-                    const Number weight = weights[j] / total * Number(masks.factor(layer * 4 + 1, place));
+                    const Number weight = weights[j - start] / total * Number(masks.factor(layer * 4 + 1, place));
                     for (int d = 0; d < wide; d++)
                         mixed[i][head * wide + d] = mixed[i][head * wide + d] + weight * values[j][key_head * wide + d];
                 }

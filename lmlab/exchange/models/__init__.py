@@ -1,0 +1,1 @@
+"""Models of other projects: their files as runs, and runs as their files."""
