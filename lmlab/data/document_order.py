@@ -11,7 +11,6 @@ cumulative sum.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +50,7 @@ class DocumentStream:
         """`tokens` is the split, a memory map; `starts` the first token of each document and the number of tokens."""
         self.tokens = tokens
         self._starts = np.asarray(starts)
-        self._epochs: OrderedDict[tuple[int, int], _Epoch] = OrderedDict()
+        self._epochs: dict[tuple[int, int], _Epoch] = {}
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -106,12 +105,12 @@ class DocumentStream:
 
     def _epoch(self, seed: int, epoch: int) -> _Epoch:
         key = (seed, epoch)
-        if key not in self._epochs:
+        found = self._epochs.get(key)
+        if found is None:
             count = len(self._starts) - 1
             documents = shuffled(seed, count, epoch * count, count, number=DOCUMENTS_OF_AN_EPOCH_NUMBER)
             lengths = np.diff(self._starts)[documents]
-            self._epochs[key] = _Epoch(documents, np.append(0, np.cumsum(lengths)))
-            while len(self._epochs) > EPOCHS_HELD:
-                self._epochs.popitem(last=False)
-        self._epochs.move_to_end(key)
-        return self._epochs[key]
+            found = _Epoch(documents, np.append(0, np.cumsum(lengths)))
+            # Replaced and not changed, since another thread may be reading a batch ahead.
+            self._epochs = dict([*self._epochs.items(), (key, found)][-EPOCHS_HELD:])
+        return found

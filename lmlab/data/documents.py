@@ -24,15 +24,9 @@ from typing import NamedTuple
 
 from lmlab import LabError
 from lmlab.data.catalogue import MARKER
+from lmlab.data.parquet import parquet_documents
 from lmlab.data.progress import Progress, Silent
-from lmlab.data.readers import (
-    NotUTF8,
-    SourceFile,
-    jsonl_documents,
-    parquet_documents,
-    size_on_disk,
-    text_chunks,
-)
+from lmlab.data.readers import NotUTF8, SourceFile, jsonl_documents, size_on_disk, text_chunks
 from lmlab.recipe.data import NewlinesName
 
 PIECE_CHARACTERS = 1 << 18

@@ -1,7 +1,7 @@
 """Reading the text of a source file: decompressed as a stream, decoded as UTF-8, divided into records if the format has them.
 
-Input: a `SourceFile`. Output: chunks of text (text files) or whole documents (JSONL, parquet). Errors contain
-the file's name and the byte (or line, or row) that is wrong; offsets count decompressed bytes.
+Input: a `SourceFile`. Output: chunks of text (text files) or whole documents (JSONL; parquet is read by `lmlab.data.parquet`).
+Errors contain the file's name and the byte (or line) that is wrong; offsets count decompressed bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import io
 import json
 import lzma
 import struct
-import tempfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -23,22 +22,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from lmlab import LabError
-from lmlab.data.progress import Progress, Silent
-from lmlab.files import require_few, require_free_bytes, writing_failed
+from lmlab.data.progress import Progress
+from lmlab.files import require_few
 
 CHUNK_BYTES = 1 << 18
-PARQUET_ROWS = 256
-PARQUET_BUFFER = 1 << 22
-"""Bytes of a column that are read at a time, so that memory doesn't grow with the size of the row groups."""
 PACKED_BYTES = 1 << 12
 """Compressed bytes read at a time: 4 KiB of pure repetition may decompress to 100 MB."""
 XZ_MEMORY_BYTES = 1 << 28
 """Memory limit of an .xz file: `xz -9` makes files that need 65 MiB, and a header can claim 4 GiB."""
 LONGEST_RECORD = 1 << 26
 """Longest line of JSONL, in bytes: it is read whole."""
-SPOOL_BYTES = 1 << 26
-"""Bytes decompressed to the disk between two checks of its free space."""
-SPARE_DISK_BYTES = 1 << 28
 
 PACKINGS = ("gz", "xz", "zst", "bz2")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -84,7 +77,7 @@ def text_chunks(file: SourceFile, progress: Progress) -> Iterator[str]:
     fed = 0
     with opened(file, progress) as stream:
         while True:
-            block = _read(stream, file, CHUNK_BYTES)
+            block = read_block(stream, file, CHUNK_BYTES)
             if fed == 0 and block.startswith(BYTE_ORDER_MARK):
                 fed, block = len(BYTE_ORDER_MARK), block[len(BYTE_ORDER_MARK) :]
             pending = len(decoder.getstate()[0])
@@ -122,70 +115,6 @@ def jsonl_documents(file: SourceFile, column: str, progress: Progress) -> Iterat
             offset += len(line)
 
 
-def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
-    """Yield the text in `column` of each row, read a few rows at a time; null is an empty text."""
-    size, row, passed = size_on_disk(file), 0, 0
-    with parquet_table(file, column) as table:
-        for group in range(table.num_row_groups):
-            for texts in group_rows(file, table, group, column):
-                yield from texts
-                row += len(texts)
-                here = size * row // table.metadata.num_rows
-                progress.advance(here - passed)
-                passed = here
-    progress.advance(size - passed)
-
-
-def require_pyarrow() -> None:
-    """Raise LabError unless pyarrow is installed."""
-    try:
-        import pyarrow.parquet  # noqa: F401
-    except ImportError:
-        raise LabError('reading parquet needs the package pyarrow: pip install "lmlab[parquet]"') from None
-
-
-@contextlib.contextmanager
-def parquet_table(file: SourceFile, column: str, stream: Any = None, **options: Any) -> Iterator[Any]:
-    """Open a parquet file as pyarrow does, from the disk, its address, or an open `stream`; raises LabError unless `column` holds
-    text.
-    """
-    require_pyarrow()
-    import pyarrow
-    import pyarrow.parquet
-
-    with contextlib.ExitStack() as stack:
-        if stream is None and not file.address:
-            options.setdefault("buffer_size", PARQUET_BUFFER)
-        try:
-            opened_stream = stream if stream is not None else stack.enter_context(_seekable(file))
-            table = stack.enter_context(pyarrow.parquet.ParquetFile(opened_stream, **options))
-        except (pyarrow.ArrowException, OSError, ValueError) as error:
-            raise _not_parquet(file, error) from None
-        _require_text_column(file, table.schema_arrow, column)
-        yield table
-
-
-def group_rows(file: SourceFile, table: Any, group: int, column: str) -> Iterator[list[str]]:
-    """Yield the texts of a row group's rows in lists of PARQUET_ROWS at most; null is an empty text."""
-    import pyarrow
-
-    row = 0
-    try:
-        for batch in table.iter_batches(batch_size=PARQUET_ROWS, row_groups=[group], columns=[column]):
-            values = batch.column(0).to_pylist()
-            yield [
-                _clean(file, value, f"row {number} of row group {group}", column)
-                for number, value in enumerate(values, row)
-            ]
-            row += len(values)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise _not_parquet(file, error) from None
-
-
-def _not_parquet(file: SourceFile, error: BaseException) -> LabError:
-    return LabError(f"{file.name} is not readable as parquet ({_first_line(error)}): expected an intact parquet file")
-
-
 @contextlib.contextmanager
 def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
     """Open the decompressed bytes as a stream; `progress` advances by the bytes that are read from the disk."""
@@ -197,7 +126,7 @@ def opened(file: SourceFile, progress: Progress) -> Iterator[IO[bytes]]:
             else:
                 raw = stack.enter_context(io.FileIO(file.path))
         except ZIP_DAMAGE as error:
-            raise LabError(f"{file.name} can't be read ({_first_line(error)})") from None
+            raise LabError(f"{file.name} can't be read ({first_line(error)})") from None
         watched = io.BufferedReader(_Watched(raw, progress), CHUNK_BYTES)
         yield stack.enter_context(
             io.BufferedReader(_unpacked(watched, file.packing), CHUNK_BYTES) if file.packing else watched
@@ -214,7 +143,7 @@ def size_on_disk(file: SourceFile) -> int:
         with zipfile.ZipFile(file.path) as archive:
             return archive.getinfo(file.member).file_size
     except ZIP_DAMAGE as error:
-        raise LabError(f"{file.name} can't be read ({_first_line(error)})") from None
+        raise LabError(f"{file.name} can't be read ({first_line(error)})") from None
 
 
 class _Watched(io.RawIOBase):
@@ -302,7 +231,8 @@ ZIP_DAMAGE = (OSError, EOFError, KeyError, ValueError, RuntimeError, struct.erro
 """Errors that zipfile raises on a damaged archive, or on one of an unsupported kind (NotImplementedError is a RuntimeError)."""
 
 
-def _read(stream: IO[bytes], file: SourceFile, most: int) -> bytes:
+def read_block(stream: IO[bytes], file: SourceFile, most: int) -> bytes:
+    """Return at most `most` bytes; raises LabError for damaged data."""
     try:
         return stream.read(most)
     except DAMAGE as error:
@@ -311,7 +241,7 @@ def _read(stream: IO[bytes], file: SourceFile, most: int) -> bytes:
 
 def _damaged(file: SourceFile, error: Exception) -> LabError:
     form = f".{file.packing}" if file.packing else ".zip" if file.member else "readable"
-    return LabError(f"{file.name} is damaged or cut short ({_first_line(error)}): expected an intact {form} file")
+    return LabError(f"{file.name} is damaged or cut short ({first_line(error)}): expected an intact {form} file")
 
 
 def _not_utf8(file: SourceFile, offset: int, error: UnicodeDecodeError, where: str = "") -> NotUTF8:
@@ -344,12 +274,13 @@ def _record_text(file: SourceFile, line: bytes, number: int, offset: int, column
         raise LabError(f"{file.name}: line {number:,} is not a JSON object: expected one with a text in '{column}'")
     if column not in record:
         raise LabError(
-            f"{file.name}: line {number:,} has no '{column}' but {_names(record)}: expected --data.column to name one of these"
+            f"{file.name}: line {number:,} has no '{column}' but {names_of(record)}: expected --data.column to name one of these"
         )
-    return _clean(file, record[column], f"line {number:,}", column)
+    return clean_text(file, record[column], f"line {number:,}", column)
 
 
-def _clean(file: SourceFile, value: Any, place: str, column: str) -> str:
+def clean_text(file: SourceFile, value: Any, place: str, column: str) -> str:
+    """Return the text of a record's field, null as an empty text; raises LabError for any other value, and for invalid Unicode."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -365,50 +296,12 @@ def _clean(file: SourceFile, value: Any, place: str, column: str) -> str:
     return value
 
 
-def _names(record: dict[str, Any]) -> str:
+def names_of(record: dict[str, Any]) -> str:
+    """Return a record's field names for a message."""
     names = [f"'{name}'" for name in list(record)[:8]]
     return ", ".join(names) + (", ..." if len(record) > 8 else "") if names else "no fields"
 
 
-def _require_text_column(file: SourceFile, schema: Any, column: str) -> None:
-    import pyarrow
-
-    if column not in schema.names:
-        raise LabError(
-            f"{file.name} has no column '{column}' but {_names(dict.fromkeys(schema.names))}: "
-            "expected --data.column to name one of these"
-        )
-    kind = schema.field(column).type
-    if pyarrow.types.is_dictionary(kind):
-        kind = kind.value_type
-    if not (pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind)):
-        raise LabError(f"{file.name}: column '{column}' holds {kind}: expected text; name another with --data.column")
-
-
-@contextlib.contextmanager
-def _seekable(file: SourceFile) -> Iterator[Any]:
-    """Provide a seekable file, since parquet is read from its end: a compressed file is decompressed to a temporary one first."""
-    if file.address:
-        from lmlab.data.shards.http import RemoteFile
-        from lmlab.data.shards.remote import RangeReader
-
-        yield RangeReader(RemoteFile(address=file.address, name=file.name, size=file.remote_bytes))
-        return
-    if not file.packing and not file.member:
-        yield file.path
-        return
-    with tempfile.TemporaryFile() as spool:
-        with opened(file, Silent()) as stream:
-            while block := _read(stream, file, SPOOL_BYTES):
-                needed = len(block) + SPARE_DISK_BYTES
-                require_free_bytes(Path(tempfile.gettempdir()), needed, f"unpacking {file.name}")
-                try:
-                    spool.write(block)
-                except OSError as error:  # raised here, since it isn't damage of the file
-                    raise writing_failed(Path(tempfile.gettempdir()), error) from None
-        spool.seek(0)
-        yield spool
-
-
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error, or its kind if it has no text."""
     return (str(error) or type(error).__name__).splitlines()[0]

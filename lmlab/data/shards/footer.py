@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data.readers import require_pyarrow
+from lmlab.data.parquet import require_pyarrow
 
 MAGIC = b"PAR1"
 TAIL_BYTES = 1 << 16

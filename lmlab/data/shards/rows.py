@@ -14,8 +14,9 @@ from typing import Any, NamedTuple
 
 from lmlab import LabError
 from lmlab.data.cache import file_hashes
+from lmlab.data.parquet import group_rows, parquet_table
 from lmlab.data.progress import Progress, Silent
-from lmlab.data.readers import SourceFile, group_rows, jsonl_documents, parquet_table, size_on_disk
+from lmlab.data.readers import SourceFile, jsonl_documents, size_on_disk
 from lmlab.data.shards.footer import footer_sha256, read_footer
 from lmlab.data.shards.http import RemoteFile
 from lmlab.data.shards.remote import BUFFER_BYTES, LARGEST_CHUNK, RangeReader, chunk_of, groups_ahead, open_remote
