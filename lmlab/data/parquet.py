@@ -26,6 +26,11 @@ SPARE_DISK_BYTES = 1 << 28
 
 def parquet_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
     """Yield the text in `column` of each row, read a few rows at a time; null is an empty text."""
+    if file.address:
+        from lmlab.data.shards.rows import remote_documents
+
+        yield from remote_documents(file, column, progress)
+        return
     size, row, passed = size_on_disk(file), 0, 0
     with parquet_table(file, column) as table:
         for group in range(table.num_row_groups):
@@ -48,15 +53,13 @@ def require_pyarrow() -> None:
 
 @contextlib.contextmanager
 def parquet_table(file: SourceFile, column: str, stream: Any = None, **options: Any) -> Iterator[Any]:
-    """Open a parquet file as pyarrow does, from the disk, its address, or an open `stream`; raises LabError unless `column` holds
-    text.
-    """
+    """Open a parquet file as pyarrow does, from the disk or an open `stream`; raises LabError unless `column` holds text."""
     require_pyarrow()
     import pyarrow
     import pyarrow.parquet
 
     with contextlib.ExitStack() as stack:
-        if stream is None and not file.address:
+        if stream is None:
             options.setdefault("buffer_size", PARQUET_BUFFER)
         try:
             opened_stream = stream if stream is not None else stack.enter_context(_seekable(file))
@@ -106,12 +109,6 @@ def _require_text_column(file: SourceFile, schema: Any, column: str) -> None:
 @contextlib.contextmanager
 def _seekable(file: SourceFile) -> Iterator[Any]:
     """Provide a seekable file, since parquet is read from its end: a compressed file is decompressed to a temporary one first."""
-    if file.address:
-        from lmlab.data.shards.http import RemoteFile
-        from lmlab.data.shards.remote import RangeReader
-
-        yield RangeReader(RemoteFile(address=file.address, name=file.name, size=file.remote_bytes))
-        return
     if not file.packing and not file.member:
         yield file.path
         return

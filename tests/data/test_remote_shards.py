@@ -2,6 +2,7 @@
 
 import json
 import re
+import signal
 
 import pyarrow.parquet
 import pytest
@@ -320,6 +321,33 @@ class TestFailures:
         hub.failures.append({"status": 429, "retry_after": http_date(2) if asked == "date" else asked})
         assert len(remote.read(0, 10)) == 10
         assert re.fullmatch(r"a.parquet: HTTP 429 Too Many Requests; trying again in [12] s", listener.lines[0])
+
+    def test_waits_are_said_while_a_text_is_looked_at_too(self, hub, corpus, root):
+        from lmlab.data.survey import survey
+
+        listener = Listener()
+        hub.failures.append({"status": 429, "retry_after": "1"})
+        survey(resolve(Data(corpus="web"), root), "text", listener, most_characters=3_000)
+        assert "HTTP 429 Too Many Requests; trying again in 1 s" in listener.lines[0]
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer's signal")
+    @pytest.mark.parametrize("reader", ["survey", "prepare"])
+    def test_a_wait_can_be_interrupted(self, hub, corpus, root, reader):
+        """As by Ctrl-C: nothing is asked for any more."""
+        from lmlab.data.progress import Silent
+        from lmlab.data.survey import survey
+
+        source = resolve(Data(corpus="web"), root)
+        hub.failures.extend([{}, {}, {"status": 429, "retry_after": "1"}, {"status": 429, "retry_after": "1"}])
+        before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                survey(source, "text", Silent()) if reader == "survey" else prepare(data_of(6_000), root)
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        assert 3 <= len(hub.asked) == len(set(hub.asked))
 
     def test_a_wait_beyond_patience_ends_with_what_to_do(self, hub, corpus, root):
         hub.failures.append({"status": 429, "retry_after": "3600"})

@@ -198,7 +198,10 @@ def persist(attempt: Callable[[], None], name: str, address: str, progress: Prog
         except (OSError, HTTPException) as error:  # URLError and timeouts are OSErrors
             reason = _reason(error)
             if host not in _answered and _is_unreachable(error):
-                raise LabError(f"{name} can't be fetched from {host} ({reason}): check the network") from None
+                raise LabError(
+                    f"{name} can't be fetched from {host} ({reason}): check the network, or name a folder that has copies of the "
+                    "files with --data.corpus FOLDER"
+                ) from None
         pause = asked if asked is not None else wait
         if time.monotonic() + pause - since > PATIENCE_SECONDS:
             raise LabError(f"{name} can't be fetched from {host} ({reason}): {AGAIN}") from None

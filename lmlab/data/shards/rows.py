@@ -133,6 +133,16 @@ class Shards:
             yield from _rows_of_group(file, buffered, self.column, place, start)
 
 
+def remote_documents(file: SourceFile, column: str, progress: Progress) -> Iterator[str]:
+    """Yield the text of each row of a remote file, fetched as it's needed.
+
+    A row group is fetched by a thread, while this one waits: it can be interrupted then, which it couldn't while pyarrow waits.
+    """
+    shards = Shards(files=(file,), column=column, key="", root=Path(), progress=progress, known={})
+    for rows in shards.rows_from(Place(), lambda: 1.0):
+        yield from rows.texts
+
+
 def local_mark(file: SourceFile, key: str, root: Path) -> ShardMark:
     """Return the mark of a file on the disk."""
     size = size_on_disk(file)
