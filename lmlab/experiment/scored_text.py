@@ -28,6 +28,10 @@ from lmlab.recipe import Data, Recipe, override
 
 CHOICES = ("train", "valid", "test", ALL)
 SPLITS = {"train": "the training split", "valid": "the validation split", "test": "the test split", ALL: "all"}
+SETTINGS = (*READING, "data.valid_documents")
+"""What may be set of a text that is scored: how it is read, and of a large corpus how many of its first documents validate."""
+FEWEST_TOKENS = 2
+"""Training tokens of a data set that is needed for its validation split alone."""
 UNITS = {"document": "documents", "block": "blocks of 1,024 bytes"}
 
 
@@ -76,15 +80,15 @@ def part_to_score(
     progress: Progress | None = None,
 ) -> ScoredPart:
     """Return what a model is scored on: `on`, encoded with its tokenizer and read with its own settings of READING, except those in
-    `reading`; None: its own data. `split`: train, valid, test or all; None: by the rule.
+    `reading` (those of SETTINGS); None: its own data. `split`: train, valid, test or all; None: by the rule.
 
     LabError where the text can't be read, or doesn't fit the model.
     """
     if split is not None and split not in CHOICES:
         raise LabError(f"there is no split {split[:40]!r}: expected one of {', '.join(CHOICES)}")
-    unknown = [name for name in reading if name not in READING]
+    unknown = [name for name in reading if name not in SETTINGS]
     if unknown:
-        raise LabError(f"--{unknown[0]} doesn't apply to a text that is scored: expected {', '.join(READING)}")
+        raise LabError(f"--{unknown[0]} doesn't apply to a text that is scored: expected {', '.join(SETTINGS)}")
     if on is None:
         if reading:
             raise LabError(f"--{next(iter(reading))} needs --on TEXT: the run's own data is read as it was in training")
@@ -137,8 +141,8 @@ def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> st
 
 
 def _of_text(reader: Reader, on: str, split: str | None, reading: Mapping[str, Any], progress: Progress) -> ScoredPart:
-    asked = override(Recipe(data=dataclasses.replace(reader.data, split="auto", tokens=None)), dict(reading)).data
-    data = dataclasses.replace(asked, corpus=on)
+    own = dataclasses.replace(reader.data, split="auto", tokens=None, valid_documents=Data().valid_documents)
+    data = dataclasses.replace(override(Recipe(data=own), dict(reading)).data, corpus=on)
     trained = _trained(reader)
     if is_reference(on):
         found = prepare(data, progress=progress, tokenizer=reader.tokenizer)
@@ -150,6 +154,9 @@ def _of_text(reader: Reader, on: str, split: str | None, reading: Mapping[str, A
         data = dataclasses.replace(data, valid_share=Data().valid_share)
     elif trained is not None and _is_of(trained, source, data):
         return ScoredPart(dataset=AllSplits(trained), split=chosen, given=on, trained=trained)
+    if source.in_shards and chosen not in (ALL, "train"):
+        # All of a large corpus isn't read for its validation split, which comes first.
+        data = dataclasses.replace(data, tokens=data.tokens or FEWEST_TOKENS)
     found = prepare(data, progress=progress, tokenizer=reader.tokenizer)
     return ScoredPart(dataset=AllSplits(found), split=chosen, given=on, trained=trained)
 

@@ -7,6 +7,7 @@ import signal
 import time
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
 from lmlab import LabError, StorageError
@@ -154,6 +155,40 @@ class TestBudgets:
         assert override(Recipe(), {"data.tokens": "none"}).data.tokens is None
         with pytest.raises(LabError, match="data.tokens can't be '3.3X': expected a whole number such as 500k or 3.3B"):
             override(Recipe(), {"data.tokens": "3.3X"})
+
+
+class TestPublishedLayouts:
+    """Row groups of 1,000 rows, and the columns of the corpora."""
+
+    @pytest.mark.parametrize("edu", [False, True])
+    def test_fineweb(self, tmp_path, root, edu):
+        texts = web_documents(2500, words=6)
+        path = write_fineweb(tmp_path / "sample" / "000_00000.parquet", texts, edu=edu)
+        metadata = pyarrow.parquet.read_metadata(path)
+        assert [metadata.row_group(group).num_rows for group in range(3)] == [1000, 1000, 500]
+        names = "text id dump url date file_path language language_score token_count".split()
+        if edu:
+            names = "text id dump url file_path language language_score token_count score int_score".split()
+        assert metadata.schema.names == names
+        dataset = prepare(data_of(path, split="first", valid_documents=1000), root)
+        assert read_documents(dataset, "valid") + read_documents(dataset, "train") == texts
+        assert dataset.facts["shards"]["place"] == [0, 2, 500]
+
+    def test_openwebtext(self, tmp_path, root):
+        texts = web_documents(1200, words=6)
+        write_texts(tmp_path / "plain_text" / "train-00000-of-00080.parquet", texts)
+        write_texts(tmp_path / "plain_text" / "train-00001-of-00080.parquet", texts[::-1])
+        dataset = prepare(data_of(tmp_path / "plain_text", 3_000, valid_documents=1000), root)
+        assert read_documents(dataset, "valid") == texts[:1000]
+
+    def test_alpaca(self, tmp_path, root):
+        rows = [{"instruction": f"Say {n}", "input": "", "output": f"{n}", "text": f"Say {n}: {n}"} for n in range(50)]
+        path = tmp_path / "train-00000-of-00001.parquet"
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), path, row_group_size=1000)
+        dataset = prepare(data_of(path, split="first", valid_documents=5), root)
+        assert read_documents(dataset, "train") == [row["text"] for row in rows[5:]]
+        answers = prepare(data_of(path, split="first", valid_documents=5, column="output"), root)
+        assert read_documents(answers, "train") == [row["output"] for row in rows[5:]]
 
 
 class TestOnlyWhatIsNeeded:
