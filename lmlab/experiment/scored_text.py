@@ -37,7 +37,7 @@ UNITS = {"document": "documents", "block": "blocks of 1,024 bytes"}
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
-    """What of a model decides how a text is read for it."""
+    """The properties of a model that decide how a text is read for it."""
 
     name: str
     data: Data

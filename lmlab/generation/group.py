@@ -82,8 +82,7 @@ class Group:
     def _check(self, tokens: Tensor, drafts: list[list[int]]) -> list[list[int]]:
         """Read last tokens and drafts in one pass, sample after each of them, and keep what plain decoding would sample."""
         assert isinstance(self._model, GPTModel)
-        positions = self._cache.positions(tokens.shape[1])
-        stream = self._model.stream(tokens, positions, self._cache.layers(positions, tokens), self._cache.recent)
+        stream = self._model.continued(tokens, self._cache)
         kept = [stream[row, : len(draft) + 1] for row, draft in enumerate(drafts)]
         drawn = self._draw(self._model.logits(torch.cat(kept).unsqueeze(0)).squeeze(0), drafts)
         found = []

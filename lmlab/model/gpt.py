@@ -116,11 +116,15 @@ class GPTModel(TrainableModel):
         """
         batch, new = tokens.shape
         lengths = [new] * batch if lengths is None else lengths
-        positions = cache.positions(new)
-        x = self.stream(tokens, positions, cache.layers(positions, tokens), cache.recent)
+        x = self.continued(tokens, cache)
         cache.advance(tokens, lengths)
         last = torch.tensor(lengths, device=tokens.device) - 1
         return self.logits(x[torch.arange(batch, device=tokens.device), last].unsqueeze(1)).squeeze(1)
+
+    def continued(self, tokens: Int[Tensor, "batch new"], cache: KVCache) -> Stream:
+        """Return the residual stream after new tokens. Their keys and values are in `cache` then, but don't count as held yet."""
+        positions = cache.positions(tokens.shape[1])
+        return self.stream(tokens, positions, cache.layers(positions, tokens), cache.recent)
 
     def stream(
         self,

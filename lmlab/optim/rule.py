@@ -49,4 +49,4 @@ class Rule(ABC):
 
         The host doesn't wait for the device.
         """
-        raise NotImplementedError
+        raise TypeError(f"{type(self).__name__} can't be gated: expected a rule that is `gated`")

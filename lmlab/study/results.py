@@ -20,6 +20,7 @@ from lmlab.data.progress import Progress
 from lmlab.experiment.at_checkpoint import record_at
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.models_of_others import is_foreign
+from lmlab.experiment.record import LARGEST_EXPONENT
 from lmlab.experiment.scoring import Scored, score
 from lmlab.model.cost import parameters
 from lmlab.runs import Run, open_run
@@ -182,7 +183,7 @@ def text_figures(bits: np.ndarray, tokens: np.ndarray, size: int | None, accurac
     scale = 1.0 if per_byte is None else per_byte / loss
     return TextFigures(
         loss=loss,
-        perplexity=math.exp(loss) if loss < 700 else math.inf,
+        perplexity=math.exp(loss) if loss <= LARGEST_EXPONENT else math.inf,
         bits_per_byte=per_byte,
         interval=None if interval is None else (interval.low * scale, interval.high * scale),
         accuracy=accuracy,

@@ -42,7 +42,7 @@ SIEVE_BITS = 22
 
 @dataclass(frozen=True, kw_only=True)
 class Contamination:
-    """What of a task's items is in a training split."""
+    """How much of a task's items is in a training split."""
 
     data_id: str
     """The data set that was searched."""

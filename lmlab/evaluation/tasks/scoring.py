@@ -204,8 +204,7 @@ def _advance(
     model: GPTModel, cache: Any, tokens: Int[Tensor, "batch new"], lengths: Sequence[int]
 ) -> Float[Tensor, "batch new width"]:
     """Read new tokens into the cache; return the residual stream after each."""
-    positions = cache.positions(tokens.shape[1])
-    found: Tensor = model.stream(tokens, positions, cache.layers(positions, tokens), cache.recent)
+    found: Tensor = model.continued(tokens, cache)
     cache.advance(tokens, lengths)
     return found
 
