@@ -70,6 +70,7 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
         for one, other in (
             (recipe.data.order, theirs.data.order),
             (recipe.data.windows, theirs.data.windows),
+            (recipe.data.targets, theirs.data.targets),
             (recipe.data.stride, theirs.data.stride),
             (recipe.train.seed, theirs.train.seed),
             (recipe.model.context, theirs.model.context),
