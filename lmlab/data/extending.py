@@ -140,7 +140,7 @@ def _build(old: Dataset, found: Additions, plan: str, root: Path, progress: Prog
             **_facts(old, found, _identity(plan)),
             "splits": entries,
             "duplicates": _duplicates(work, old, entries),
-            "files": {name: file_entry(work / name) for name in shape.files_of(list(entries), conversations=False)},
+            "files": {name: file_entry(work / name) for name in shape.files_of(list(entries))},
         }
         write_json(work / shape.NAME, manifest)
     if (work / NEW).exists():

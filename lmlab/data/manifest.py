@@ -87,7 +87,7 @@ def responses_file(split: str) -> str:
     return f"responses-{split}.bin"
 
 
-def files_of(splits: list[str], *, conversations: bool) -> list[str]:
+def files_of(splits: list[str], *, conversations: bool = False) -> list[str]:
     """Return every file of a data set with these splits, besides its manifest."""
     makers = [tokens_file, documents_file, bytes_file, units_file, *([responses_file] if conversations else [])]
     return [TOKENIZER, *(make(split) for split in splits for make in makers)]
