@@ -74,6 +74,8 @@ def _print_sample(outcome: Outcome) -> None:
 
     loaded = load(outcome.run)
     prompt = loaded.recipe.evaluate.prompts[0] if loaded.recipe.evaluate.prompts else ""
-    text = loaded.generate(prompt, tokens=CLOSING_PROMPT_TOKENS, temperature=0.7)
+    template = outcome.run.template()
+    stop = () if template is None else template.stop
+    text = loaded.generate(prompt, tokens=CLOSING_PROMPT_TOKENS, temperature=0.7, stop=stop)
     show("", f"the model of step {loaded.step:,} generates:", "")
     show_text("".join(f"    {line}\n" for line in text.splitlines()))

@@ -167,6 +167,7 @@ def _describe_split(dataset: Dataset, name: str, context: int, stride: int | Non
     lengths = document_lengths(dataset, name)
     text_bytes = int(dataset.units(name)["bytes"].sum())
     starts = dataset.document_starts(name)
+    as_stream = dataset.begin_of_text is None and dataset.conversations is None
     return SplitDescription(
         name=name,
         tokens=tokens,
@@ -177,7 +178,7 @@ def _describe_split(dataset: Dataset, name: str, context: int, stride: int | Non
         bytes_per_token=text_bytes / int(lengths.sum()) if dataset.lossless and lengths.sum() else None,
         lengths=summarise(lengths),
         cropping=cropping(lengths, context, tokens),
-        cutting=None if dataset.begin_of_text is None else cutting(starts, context, stride, cropped),
+        cutting=None if as_stream else cutting(starts, context, stride, cropped or dataset.conversations is not None),
     )
 
 

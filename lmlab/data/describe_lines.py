@@ -137,6 +137,7 @@ def _rule(corpus: dict[str, Any]) -> str:
         "articles": "each article is a document",
         "file": "each file is a document",
         "records": "each record is a document",
+        "conversations": "each conversation is a document",
     }.get(name, rule)
 
 
@@ -145,7 +146,13 @@ def documents_in_short(dataset: Dataset) -> str:
     corpus = dataset.facts["corpus"]
     name, _, marker = printable(corpus["documents_rule"]).partition(":")
     count = corpus["documents"]
-    each = {"lines": "a line each", "articles": "an article each", "file": "a file each", "records": "a record each"}
+    each = {
+        "lines": "a line each",
+        "articles": "an article each",
+        "file": "a file each",
+        "records": "a record each",
+        "conversations": "a conversation each",
+    }
     how = [each.get(name, f"ended by {marker}" if count > 1 else "")]
     how += ["line breaks as \\n"] if corpus.get("newlines") == "lf" else []
     how += [f"of {corpus['minimum_words']:,} words or more"] if corpus.get("minimum_words") else []

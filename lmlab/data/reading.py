@@ -27,11 +27,16 @@ class Reading:
     unique_tokens: int
     """The unit of an epoch: the tokens of the split as one stream, or the targets of the windows of its documents."""
     lost_share: float = 0.0
-    """The share of the text's tokens that cropping leaves out (`data.windows cropped`)."""
+    """The share of the text's tokens that cropping leaves out (`data.windows cropped`, `bucketed` and `packed`)."""
+
+    trimmed_padding: float | None = None
+    """The share of padding where batches are as long as their longest window; None: all are as long as the context."""
 
     @property
     def padding_share(self) -> float:
-        """The share of computed positions without a target."""
+        """The share of computed positions without a target, or of those beyond the windows' ends where batches are trimmed."""
+        if self.trimmed_padding is not None:
+            return self.trimmed_padding
         return 1 - self.targets / max(1, self.sequences * self.context)
 
     @property
@@ -56,7 +61,7 @@ def reading(recipe: Recipe, dataset: Dataset) -> Reading:
         sequences = epoch_length(recipe.data.order, tokens, context)
         return Reading(sequences=sequences, targets=sequences * context, context=context, unique_tokens=tokens)
     lost = 0.0
-    if recipe.data.windows == "cropped":
+    if recipe.data.windows in ("cropped", "bucketed", "packed"):
         lost = 1.0 - cropping(document_lengths(dataset, "train"), context, tokens).kept_share
     larger = tokens / len(dataset.tokens("train"))
     return Reading(
@@ -65,6 +70,7 @@ def reading(recipe: Recipe, dataset: Dataset) -> Reading:
         context=context,
         unique_tokens=round(windows.targets * larger),
         lost_share=lost,
+        trimmed_padding=windows.padding_share(recipe.train.seed, recipe.train.batch) if windows.trimmed else None,
     )
 
 

@@ -98,6 +98,15 @@ class Windows:
         inputs = max(1, int((ends - starts).max()) - 1)
         return min(self.context, -(-inputs // WIDTH_STEP) * WIDTH_STEP) + 1
 
+    def padding_share(self, seed: int, batch: int, most: int = 64) -> float:
+        """Return the padding of the first epoch's batches, at most so many of them, as a share of their positions."""
+        held = computed = 0
+        for first in range(0, min(self.epoch, most * batch), batch):
+            starts, ends = self.at(seed, first, batch)
+            held += int(np.maximum(ends - starts - 1, 0).sum())
+            computed += batch * (self.width(starts, ends) - 1)
+        return 1 - held / max(1, computed)
+
     def counts(self, positions: Integers) -> NDArray[np.bool_]:
         """Return whether the tokens at these positions count where they are targets."""
         if self.counted is None:

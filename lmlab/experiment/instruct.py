@@ -24,7 +24,7 @@ from lmlab.data.reading import scored_targets
 from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.data.windows import split_windows
 from lmlab.experiment.finish import Outcome
-from lmlab.experiment.parent import Parent, parent_of
+from lmlab.experiment.parent import Parent, parent_of, require_same_model
 from lmlab.files import read_json
 from lmlab.planning.inverse.shapes import counted_parameters
 from lmlab.recipe import GPT, Data, Linear, Muon, Recipe, check, load_recipe, with_settings
@@ -80,6 +80,7 @@ def tuning_of(
         raise LabError(
             "data.template none is plain text: expected alpaca, chatml, phi3 or plain; for plain text use lmlab train --from"
         )
+    require_same_model(wanted, parent)
     dataset = prepare(wanted.data, progress=progress, tokenizer=parent_tokenizer(parent))
     bounded = _with_boundary(wanted, dataset, settings)
     contents = contents_of(bounded, dataset)
@@ -204,10 +205,11 @@ def _power_lines(recipe: Recipe, dataset: Dataset, contents: Contents) -> list[s
     examples = contents.splits["train"].conversations
     if parameters >= SMALL_PARAMETERS or examples >= FEW_CONVERSATIONS:
         return []
+    how = "--data.targets response makes it the validation loss"
+    how = "the validation loss here" if recipe.data.targets == "response" else how
     return [
         f"! power first: a model of {count(parameters)} parameters tuned on {examples:,} conversations is likely at the floor of "
-        "instruction scores, where no judge can rank it; the log-likelihood of the reference answers tells more (--data.targets "
-        "response makes it the validation loss)"
+        f"instruction scores, where no judge can rank it; the log-likelihood of the reference answers tells more ({how})"
     ]
 
 

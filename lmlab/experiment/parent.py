@@ -87,6 +87,14 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
     )
 
 
+def require_same_model(recipe: Recipe, parent: Parent) -> None:
+    """Raise LabError if the recipe's model isn't the parent's."""
+    if recipe.model != dataclasses.replace(parent.recipe.model, **_changeable(recipe)):
+        raise LabError(
+            f"a branch of {parent.run.name} needs the same model: leave the model settings unchanged (dropout may change)"
+        )
+
+
 def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: int) -> int:
     """Return the step at which a run begins: above 0 for a branch that continues in its parent's batches."""
     if parent is None:
@@ -104,10 +112,7 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
             f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids mean other text: expected data "
             f"prepared with the parent's tokenizer{hint}"
         )
-    if recipe.model != dataclasses.replace(parent.recipe.model, **_changeable(recipe)):
-        raise LabError(
-            f"a branch of {parent.run.name} needs the same model: leave the model settings unchanged (dropout may change)"
-        )
+    require_same_model(recipe, parent)
     if not same_stream(recipe, dataset.id, parent):
         return 0
     if parent.step >= steps:

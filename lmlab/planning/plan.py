@@ -185,7 +185,7 @@ class Plan:
                     f"windows of documents; {read.padding_share:.1%} of their places are padding, which counts as no token",
                 )
             ]
-            if self.recipe.data.windows == "cropped":
+            if self.recipe.data.windows != "documents" and not self.recipe.data.conversations:
                 of_documents.append(
                     (
                         f"{read.lost_share:.2%} of the text lost",

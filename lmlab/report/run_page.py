@@ -74,6 +74,8 @@ def _data(found: Overview) -> list[str]:
         return [f"none: {found.recipe.data.tokenizer}, vocabulary {found.origin.get('vocabulary_size', 0):,}"]
     data, origin = found.recipe.data, found.origin
     split = f"split {data.split}"
+    if data.conversations:
+        split += f", template {data.template}, targets {data.targets}"
     return [
         f"{data.corpus}, {data.tokenizer}, vocabulary {origin.get('vocabulary_size', 0):,}, {split} (data {origin.get('data_id')})"
     ]

@@ -71,11 +71,13 @@ def size_of(record: Record) -> int | None:
 
 
 def windows_of(recipe: Recipe | None) -> tuple[int, int] | None:
-    """Return context and stride of the windows of documents that are scored, a stride of 0 where each has one window alone; None
-    where they are read as one stream, or for a log without recipe."""
+    """Return context and stride of the windows of documents that are scored, a stride of 0 where each has one window alone, and of
+    -1 where only responses count in it; None where they are read as one stream, or for a log without recipe."""
     if recipe is None or not recipe.data.by_document:
         return None
-    if recipe.data.windows == "cropped":
+    if recipe.data.targets == "response":
+        return recipe.model.context, -1
+    if recipe.data.windows != "documents":
         return recipe.model.context, 0
     return recipe.model.context, recipe.data.stride or recipe.model.context
 

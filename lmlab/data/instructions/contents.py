@@ -38,7 +38,7 @@ class Contents:
     sequences: int
     """Windows of a pass, with those that complete its last batch."""
     padding_share: float
-    """Padding as a share of the training positions that are computed in the first epoch, at most 64 batches of it."""
+    """Padding as a share of the computed positions (`Windows.padding_share`)."""
 
     def lines(self, recipe: Recipe) -> list[str]:
         """Return what the user should know before the training."""
@@ -78,7 +78,7 @@ def contents_of(recipe: Recipe, dataset: Dataset) -> Contents:
         several_turns=facts["several_turns"],
         splits={name: _split(recipe, dataset, name) for name in dataset.splits},
         sequences=reading(recipe, dataset).sequences,
-        padding_share=_padding(recipe, dataset),
+        padding_share=windows.padding_share(recipe.train.seed, recipe.train.batch),
     )
 
 
@@ -97,15 +97,3 @@ def _split(recipe: Recipe, dataset: Dataset, name: str) -> SplitContents:
         without_targets=empty,
         targets=scored_targets(recipe, dataset, name),
     )
-
-
-def _padding(recipe: Recipe, dataset: Dataset) -> float:
-    windows = split_windows(recipe, dataset, "train")
-    assert windows is not None
-    batch = recipe.train.batch
-    held = computed = 0
-    for first in range(0, min(windows.epoch, 64 * batch), batch):
-        starts, ends = windows.at(recipe.train.seed, first, batch)
-        held += int(np.maximum(ends - starts - 1, 0).sum())
-        computed += batch * (windows.width(starts, ends) - 1)
-    return 1 - held / max(1, computed)
