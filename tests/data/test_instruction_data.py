@@ -9,11 +9,15 @@ import pytest
 from lmlab import LabError
 from lmlab.data.dataset import open_dataset
 from lmlab.data.fresh import sequences_an_epoch, training_batch, training_split
+from lmlab.data.instructions.encoding import encoded_conversations
+from lmlab.data.instructions.records import conversation_of
 from lmlab.data.packing import POOL
 from lmlab.data.preparation import prepare, prepared
 from lmlab.data.reading import reading, scored_targets
+from lmlab.data.tokenizers.bpe import learn_bpe
 from lmlab.data.windows import IGNORED_TARGET, split_windows
 from lmlab.recipe import Data, Recipe, check, override
+from lmlab.recipe.template import TEMPLATES
 from tests.shared import shared_data
 
 BATCH, CONTEXT = 4, 220
@@ -174,6 +178,17 @@ def test_the_published_split_has_935_110_and_55_conversations():
         expected = b"".join("".join(slow_text(record)).encode() for record in every[first:end])
         kept = dataset.tokens(split)
         assert bytes(kept[kept != dataset.end_of_text].tolist()) == expected
+
+
+def test_tokens_are_those_of_the_published_text_encoded_as_one():
+    """The published code encodes question and answer as one text; here the answer is encoded by itself."""
+    records = json.loads(shared_data("llms-from-scratch/instruction-data.json").read_text())
+    texts = [slow_text(record) for record in records]
+    tokenizer = learn_bpe(["".join(text) for text in texts[:200]], 600)
+    messages = [conversation_of(record, "here").messages for record in records]
+    for text, found in zip(texts, encoded_conversations(tokenizer, TEMPLATES["alpaca"], messages), strict=True):
+        assert found.ids.tolist() == [*tokenizer.encode("".join(text)).tolist(), tokenizer.end_of_text]
+        assert int((~found.response).sum()) == len(tokenizer.encode(text[0]))
 
 
 def test_a_hashed_split_has_a_test_split_of_about_its_share(corpus):
