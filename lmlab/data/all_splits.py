@@ -36,6 +36,15 @@ class AllSplits(Dataset):
             self._joined["tokens"] = np.concatenate([super(AllSplits, self).tokens(part) for part in self.parts])
         return self._joined["tokens"]
 
+    def responses(self, split: str) -> np.ndarray:
+        """Return bool [tokens]: the tokens of conversations that the model writes."""
+        if split != ALL:
+            return super().responses(split)
+        if "responses" not in self._joined:
+            joined = np.concatenate([super(AllSplits, self).responses(part) for part in self.parts])
+            self._joined["responses"] = joined
+        return self._joined["responses"]
+
     def document_starts(self, split: str) -> np.ndarray:
         """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
         if split != ALL:

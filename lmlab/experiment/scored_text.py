@@ -28,7 +28,7 @@ from lmlab.recipe import Data, Recipe, override
 
 CHOICES = ("train", "valid", "test", ALL)
 SPLITS = {"train": "the training split", "valid": "the validation split", "test": "the test split", ALL: "all"}
-SETTINGS = (*READING, "data.valid_documents")
+SETTINGS = (*READING, "data.valid_documents", "data.template", "data.targets")
 """What may be set of a text that is scored: how it is read, and of a large corpus how many of its first documents validate."""
 FEWEST_TOKENS = 2
 """Training tokens of a data set that is needed for its validation split alone."""
@@ -58,14 +58,21 @@ class ScoredPart:
     """The text as it was named; empty for the run's own data."""
     trained: Dataset | None
     """The data set that the run was trained on; None where it isn't here."""
+    data: Data
+    """How it is read."""
 
     def title(self) -> str:
         """Describe what is scored."""
+        part = SPLITS[self.split]
+        if self.data.conversations:
+            part = (
+                f"{'the responses' if self.data.targets == 'response' else 'all tokens'} of the conversations in {part}"
+            )
         if not self.given:
-            return f"{SPLITS[self.split]} of its own data set {self.dataset.id}"
+            return f"{part} of its own data set {self.dataset.id}"
         if is_reference(self.given):
-            return f"{SPLITS[self.split]} of data set {self.dataset.id}"
-        return f"{SPLITS[self.split]} of {self.given} (data set {self.dataset.id})"
+            return f"{part} of data set {self.dataset.id}"
+        return f"{part} of {self.given} (data set {self.dataset.id})"
 
     def seen(self) -> NDArray[np.bool_] | None:
         """Return bool for each unit: whether the run was trained on it; None where its data set is gone."""
@@ -90,10 +97,11 @@ def part_to_score(
     if unknown:
         raise LabError(f"--{unknown[0]} doesn't apply to a text that is scored: expected {', '.join(SETTINGS)}")
     if on is None:
-        if reading:
-            raise LabError(f"--{next(iter(reading))} needs --on TEXT: the run's own data is read as it was in training")
-        own = reader.dataset()
-        part = ScoredPart(dataset=AllSplits(own), split=split or "valid", given="", trained=own)
+        kept = [name for name in reading if not (name == "data.targets" and reader.data.conversations)]
+        if kept:
+            raise LabError(f"--{kept[0]} needs --on TEXT: the run's own data is read as it was in training")
+        own, data = reader.dataset(), override(Recipe(data=reader.data), dict(reading)).data
+        part = ScoredPart(dataset=AllSplits(own), split=split or "valid", given="", trained=own, data=data)
     else:
         part = _of_text(reader, on, split, reading, progress or Silent())
     _require_fit(reader, part)
@@ -141,24 +149,39 @@ def seen_line(run: str, part: ScoredPart, found: Mapping[str, Any] | None) -> st
 
 
 def _of_text(reader: Reader, on: str, split: str | None, reading: Mapping[str, Any], progress: Progress) -> ScoredPart:
-    own = dataclasses.replace(reader.data, split="auto", tokens=None, valid_documents=Data().valid_documents)
-    data = dataclasses.replace(override(Recipe(data=own), dict(reading)).data, corpus=on)
+    default = Data()
+    own = dataclasses.replace(
+        reader.data, split="auto", tokens=None, valid_documents=default.valid_documents, test_share=default.test_share
+    )
+    data = _in_fitting_windows(dataclasses.replace(override(Recipe(data=own), dict(reading)).data, corpus=on), own)
     trained = _trained(reader)
     if is_reference(on):
         found = prepare(data, progress=progress, tokenizer=reader.tokenizer)
-        return ScoredPart(dataset=AllSplits(found), split=split or "valid", given=on, trained=trained)
+        return ScoredPart(dataset=AllSplits(found), split=split or "valid", given=on, trained=trained, data=data)
     source = resolve(data, progress=progress)
     chosen = split or ("valid" if source.entry or source.published else ALL)
     if chosen == ALL:
         # The same division for every run, so that units are equal whatever a run's own recipe sets.
         data = dataclasses.replace(data, valid_share=Data().valid_share)
     elif trained is not None and _is_of(trained, source, data):
-        return ScoredPart(dataset=AllSplits(trained), split=chosen, given=on, trained=trained)
+        return ScoredPart(dataset=AllSplits(trained), split=chosen, given=on, trained=trained, data=data)
     if source.in_shards and chosen not in (ALL, "train"):
         # All of a large corpus isn't read for its validation split, which comes first.
         data = dataclasses.replace(data, tokens=data.tokens or FEWEST_TOKENS)
     found = prepare(data, progress=progress, tokenizer=reader.tokenizer)
-    return ScoredPart(dataset=AllSplits(found), split=chosen, given=on, trained=trained)
+    return ScoredPart(dataset=AllSplits(found), split=chosen, given=on, trained=trained, data=data)
+
+
+def _in_fitting_windows(data: Data, own: Data) -> Data:
+    """Return `data` with windows that fit its template, where that isn't the model's `own`.
+
+    Conversations are read one a window, and plain text by a model that was tuned on conversations as one stream.
+    """
+    if data.template == own.template:
+        return data
+    if data.conversations:
+        return dataclasses.replace(data, windows="cropped", stride=None)
+    return dataclasses.replace(data, windows="stream", targets="all")
 
 
 def _trained(reader: Reader) -> Dataset | None:
@@ -170,6 +193,8 @@ def _trained(reader: Reader) -> Dataset | None:
 
 def _is_of(trained: Dataset, source: Source, data: Data) -> bool:
     """Return whether a data set was prepared from this same text, read in the same way."""
+    if (trained.conversations or {}).get("template", "none") != data.template:
+        return False
     if trained.whole.id not in [one.id for one in datasets_of(source)]:
         return False
     default = Data()

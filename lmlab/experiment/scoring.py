@@ -5,6 +5,7 @@ The model is a run's, or a local one of transformers (hf:PATH).
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from lmlab import LabError
 from lmlab.data.progress import Progress
 from lmlab.data.tokenizers import Tokenizer
-from lmlab.data.windows import split_windows
+from lmlab.data.windows import Windows, split_windows
 from lmlab.evaluation.losses import Scoring, evaluate_split
 from lmlab.evaluation.result import Evaluation
 from lmlab.experiment.arithmetic import PLAIN, Arithmetic, arithmetic_of, policy_of
@@ -24,7 +25,7 @@ from lmlab.experiment.finish import figures
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.models_of_others import Foreign, is_foreign, load_foreign
 from lmlab.experiment.scored_text import Reader, ScoredPart, part_to_score, seen_figures, seen_line
-from lmlab.recipe import Data
+from lmlab.recipe import Data, Recipe
 from lmlab.runs import Run
 
 
@@ -141,7 +142,7 @@ def score(
         device=found.device,
         autocast=arithmetic.autocast,
         engine=arithmetic.engine,
-        documents=lambda split: None if loaded is None else split_windows(loaded.recipe, part.dataset, split),
+        documents=lambda split: None if loaded is None else _windows_of(loaded.recipe, part, split),
         stride=stride,
         alone=alone,
     )
@@ -202,6 +203,11 @@ def _of_foreign(foreign: Foreign) -> _Model:
         warnings=foreign.warnings,
         loaded=None,
     )
+
+
+def _windows_of(recipe: Recipe, part: ScoredPart, split: str) -> Windows | None:
+    """Return the windows of documents in which a model of `recipe` is scored; None for one stream."""
+    return split_windows(dataclasses.replace(recipe, data=part.data), part.dataset, split)
 
 
 def _require_windows(found: _Model, stride: int | None, alone: bool) -> None:

@@ -134,6 +134,28 @@ def test_scores_are_those_of_each_conversation_alone_in_plain_pytorch(tuned, tmp
     assert units["tokens"].sum() == count and len(units) == len(starts) - 1
 
 
+def test_other_conversations_and_plain_text_are_scored_and_so_is_a_model_that_was_not_tuned(
+    tuned, base, corpus, tiny_text_file, tmp_path
+):
+    done = tuned("tuned", {"train.epochs": "1"})
+    every = {"on": str(corpus), "split": "all", "runs": tmp_path}
+    whole = evaluate("tuned", **every)
+    responses = evaluate("tuned", **every, reading={"data.targets": "response"})
+    dataset = find_dataset(done.run.origin()["data_id"])
+    marks = [dataset.responses(split) for split in dataset.splits]
+    lost = 0
+    for split in dataset.splits:
+        starts = dataset.document_starts(split)
+        for first, end in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
+            lost += int(dataset.responses(split)[first + 81 : end].sum())
+    assert responses["tokens"] == sum(int(mark.sum()) for mark in marks) - lost < whole["tokens"]
+    own = evaluate("tuned", split="valid", runs=tmp_path, reading={"data.targets": "response"})
+    assert own["tokens"] < done.summary["final"]["tokens"]
+    untuned = evaluate("base", **every, reading={"data.template": "plain", "data.targets": "response"})
+    assert untuned["tokens"] == responses["tokens"] and untuned["loss"] > responses["loss"]
+    assert evaluate("tuned", on=str(tiny_text_file), runs=tmp_path, reading={"data.template": "none"})["loss"] > 0
+
+
 @pytest.mark.parametrize("windows", ["bucketed", "packed"])
 def test_a_steps_loss_and_gradient_are_those_of_cross_entropy_over_the_targets_that_count(
     base, corpus, tmp_path, windows, engine
