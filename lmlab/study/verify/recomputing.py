@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -187,6 +187,9 @@ def of_comparison(value: Mapping[str, Any], origin: str, index: RunIndex) -> Rec
         {**rows.get(FORMER_ROWS.get(row["name"], row["name"]), {}), "name": row["name"]} for row in value["ratios"]
     ]
     recomputation.figures += [(name, value.get(name), _renamed(found[name], names)) for name in OF_COMPARISON]
+    if "tasks" in value:  # not in files of earlier versions
+        sides = {f"{run}@{step}": f"{name}@{step}" for run, name in names.items() for step in _steps_in(found["tasks"])}
+        recomputation.figures.append(("tasks", value["tasks"], _renamed(found["tasks"], sides)))
     return recomputation
 
 
@@ -295,6 +298,11 @@ def _record(name: str, number: str, index: RunIndex, recomputation: Recomputatio
         recomputation.missing.append(index.missing(str(name), str(number)))
         return None
     return read_record(run)
+
+
+def _steps_in(pairs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the steps of all sides, which are called NAME@STEP."""
+    return {str(pair[side]).rpartition("@")[2] for pair in pairs for side in ("first", "second")}
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
