@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 
 import numpy as np
@@ -149,10 +148,8 @@ def test_answers_that_cannot_be_scored_are_counted_with_the_reason_and_long_prom
     assert found.to_json()["answers"] == 2
 
 
-def test_a_prompt_for_each_answer_is_needed_and_an_encoder_that_takes_them_apart():
+def test_a_prompt_for_each_answer_is_needed():
     tokenizer = Bytes(documents_end=False)
     scorer = Scorer(model=model_of(tokenizer.vocabulary_size), device=torch.device("cpu"))
     with pytest.raises(LabError, match="1 prompts and 2 answers"):
         likelihoods(scorer, encoder_of(tokenizer), ["a"], ["b", "c"])
-    with pytest.raises(ValueError, match="joins"):
-        likelihoods(scorer, dataclasses.replace(encoder_of(tokenizer), apart=False), ["a"], ["b"])

@@ -74,13 +74,12 @@ def likelihoods(
 ) -> Likelihoods:
     """Return the likelihoods of `answers`, each given the prompt at its place; `advance` is called with the characters done.
 
-    The encoder must take prompts and answers `apart`. An answer that has no token, is longer than the context, or has a symbol that
-    the tokenizer lacks, it or its prompt, is counted as unscorable. Raises LabError where lengths differ or the model has diverged.
+    The encoder takes answers to questions `apart`, and text that simply continues its prompt joined. An answer that has no token,
+    is longer than the context, or has a symbol that the tokenizer lacks, it or its prompt, is counted as unscorable. Raises
+    LabError where lengths differ or the model has diverged.
     """
     if len(prompts) != len(answers):
         raise LabError(f"{len(prompts)} prompts and {len(answers)} answers: expected a prompt for each answer")
-    if not encoder.apart:
-        raise ValueError("the encoder joins prompts and answers")
     items = [Item(options=(Option(prompt, answer),), gold=0) for prompt, answer in zip(prompts, answers, strict=True)]
     encoded = encode_items(encoder, items)
     found = score(scorer, encoded.requests, advance)
