@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from lmlab import LabError, StorageError, __version__
 from lmlab.data.dataset import Dataset, find_dataset
 from lmlab.data.progress import Progress, shown
+from lmlab.data.tokenizers import Tokenizer, load_tokenizer
 from lmlab.evaluation.measures.copying import Copies
 from lmlab.evaluation.measures.figures import Figure, figures_of, rows_of
 from lmlab.evaluation.measures.passages import Passage, words_of
@@ -32,6 +33,7 @@ from lmlab.experiment.loaded import load
 from lmlab.experiment.models_of_others import is_foreign, load_foreign
 from lmlab.experiment.side_by_side import SideBySide, side_by_side
 from lmlab.experiment.task_scores import encoder_of
+from lmlab.files import read_json
 from lmlab.generation.prompts import first_token
 from lmlab.generation.settings import Sampling
 from lmlab.runs import Run, open_run
@@ -39,8 +41,8 @@ from lmlab.runs.measures import write_measures
 
 REAL = "real text"
 SPLIT = "valid"
-SEED = 0
-"""Determines which passages of the validation split are prompts: the same for every measurement."""
+UNEVEN = 1.5
+"""Ratio of words a text from which a note says that the figures of repetition aren't comparable."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,7 +143,7 @@ def measure(
     with shown(progress) as progress:
         opened = [None if is_foreign(name) else open_run(name, runs)[0] for name in references]
         data = _DataSets(opened, asked.copies)
-        real = None if data.first is None else _real(data.first, asked)
+        real = None if data.first is None else _real(data.first, asked, _readers(opened))
         if not asked.prompts and real is None:
             raise LabError(
                 "no model that was named has its validation text here: give prompts with --prompt TEXT, or name a run"
@@ -177,6 +179,12 @@ def measure(
     notes = [*(warning for one in texts.writers for warning in one.warnings), *data.notes]
     if asked.prompts and real is not None:
         notes.append(f"{REAL} is validation text after other prompts than those given")
+    words = [one.figures["words"].estimate for one in measured]
+    if max(words) > UNEVEN * min(words):
+        notes.append(
+            f"the texts have {min(words):.0f} to {max(words):.0f} words: longer ones repeat more, so compare repeated and distinct "
+            "n-grams only where words per text are alike"
+        )
     notes += [line for line in (_stored(one, yardstick, asked) for one in models) if line]
     return Measures(models=tuple(models), real=yardstick, texts=texts, asked=asked, notes=tuple(dict.fromkeys(notes)))
 
@@ -259,11 +267,22 @@ class _Reference:
             return reference_rows(self._scorer, self._encoder, passages, progress.advance)
 
 
-def _real(dataset: Dataset, asked: AskedMeasures) -> list[Passage] | None:
+def _readers(opened: Sequence[Run | None]) -> list[Tokenizer]:
+    """Return the tokenizers of the runs, all of which must know a prompt's characters."""
+    return [load_tokenizer(read_json(run.folder / "tokenizer.json")) for run in opened if run is not None]
+
+
+def _real(dataset: Dataset, asked: AskedMeasures, readers: Sequence[Tokenizer]) -> list[Passage] | None:
     """Return real passages; None where prompts are given and the validation split has none."""
     count = len(asked.prompts) or asked.count
     try:
-        return real_passages(dataset, SPLIT, count, asked.sampling.tokens, SEED)
+        return real_passages(
+            dataset,
+            SPLIT,
+            count,
+            asked.sampling.tokens,
+            readable=lambda prompt: not any(reader.unknown_symbols(prompt) for reader in readers),
+        )
     except LabError:
         if asked.prompts:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +19,16 @@ FEWEST_TOKENS = 8
 """Tokens of the shortest passage that is taken."""
 
 
-def real_passages(dataset: Dataset, split: str, count: int, tokens: int, seed: int = 0) -> list[Passage]:
-    """Return up to `count` passages of at most `tokens` tokens behind their prompts, each in one document.
+def real_passages(
+    dataset: Dataset,
+    split: str,
+    count: int,
+    tokens: int,
+    readable: Callable[[str], bool] = lambda prompt: True,
+    seed: int = 0,
+) -> list[Passage]:
+    """Return up to `count` passages of at most `tokens` tokens behind their prompts, each in one document. Prompts for which
+    `readable` returns False are passed over.
 
     They begin where documents begin, in a random order that the seed determines; where there are fewer documents than passages,
     at places that are spread over the split. LabError if not one passage has a prompt.
@@ -28,14 +36,14 @@ def real_passages(dataset: Dataset, split: str, count: int, tokens: int, seed: i
     found: list[Passage] = []
     for begin, end in _places(dataset, split, count, seed):
         passage = _passage(dataset, split, begin, end, tokens)
-        if passage is not None:
+        if passage is not None and readable(passage.prompt):
             found.append(passage)
         if len(found) == count:
             break
     if not found:
         raise LabError(
-            f"the {split} split of data {dataset.id} has no passage of {PROMPT_CHARACTERS} characters with text behind it: give "
-            "prompts with --prompt TEXT"
+            f"the {split} split of data {dataset.id} has no passage of {PROMPT_CHARACTERS} characters with text behind it that "
+            "every model can read: give prompts with --prompt TEXT"
         )
     return found
 
@@ -48,7 +56,9 @@ def _places(dataset: Dataset, split: str, count: int, seed: int) -> Iterator[tup
         for number in np.random.default_rng(seed).permutation(documents).tolist():
             yield int(starts[number]), int(starts[number + 1])
         return
-    for begin in np.linspace(0, int(starts[-1]), count, endpoint=False).astype(int).tolist():
+    # Twice as many as are wanted, since some have no prompt that can be read: first every other one.
+    places = np.linspace(0, int(starts[-1]), 2 * count, endpoint=False).astype(int)
+    for begin in [*places[::2].tolist(), *places[1::2].tolist()]:
         number = int(np.searchsorted(starts, begin, side="right")) - 1
         yield begin, int(starts[number + 1])
 
