@@ -149,7 +149,7 @@ def measure(
                 "no model that was named has its validation text here: give prompts with --prompt TEXT, or name a run"
             )
         # Refused before anything is computed.
-        reference = _Reference(asked.reference, runs, device) if asked.reference else None
+        reference = Reference(asked.reference, runs, device) if asked.reference else None
         texts = side_by_side(
             references,
             asked.prompts or tuple(passage.prompt for passage in real or ()),
@@ -163,7 +163,7 @@ def measure(
         )
         sources: list[Run | None] = [*opened, *([None] * (len(texts.writers) - len(opened)))]
         groups = [
-            _Group(
+            Group(
                 name=writer.name if writer.step is None else f"{writer.name}@{writer.step}",
                 passages=tuple(_passage(sample) for sample in writer.samples),
                 dataset=data.of(run),
@@ -173,11 +173,18 @@ def measure(
             for writer, run in zip(texts.writers, sources, strict=True)
         ]
         if real is not None:
-            groups.append(_Group(name=REAL, passages=tuple(real), dataset=data.searched(data.first)))
-        measured = _measured(groups, reference, progress)
+            groups.append(Group(name=REAL, passages=tuple(real), dataset=data.searched(data.first)))
+        measured = measured_groups(groups, reference, progress)
     models, yardstick = measured[: len(sources)], measured[-1] if real is not None else None
-    notes = [*(warning for one in texts.writers for warning in one.warnings), *data.notes]
-    if asked.prompts and real is not None:
+    notes = [*(warning for one in texts.writers for warning in one.warnings), *data.notes, *_notes(measured, asked)]
+    notes += [line for line in (_stored(one, yardstick, asked) for one in models) if line]
+    return Measures(models=tuple(models), real=yardstick, texts=texts, asked=asked, notes=tuple(dict.fromkeys(notes)))
+
+
+def _notes(measured: Sequence[MeasuredTexts], asked: AskedMeasures) -> list[str]:
+    """Return what limits comparisons of the figures, in words."""
+    notes = []
+    if asked.prompts and any(one.name == REAL for one in measured):
         notes.append(f"{REAL} is validation text after other prompts than those given")
     words = [one.figures["words"].estimate for one in measured]
     if max(words) > UNEVEN * min(words):
@@ -185,12 +192,11 @@ def measure(
             f"the texts have {min(words):.0f} to {max(words):.0f} words: longer ones repeat more, so compare repeated and distinct "
             "n-grams only where words per text are alike"
         )
-    notes += [line for line in (_stored(one, yardstick, asked) for one in models) if line]
-    return Measures(models=tuple(models), real=yardstick, texts=texts, asked=asked, notes=tuple(dict.fromkeys(notes)))
+    return notes
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Group:
+class Group:
     """Passages that are measured together."""
 
     name: str
@@ -239,10 +245,11 @@ class _DataSets:
             self.notes.append(f"{run.name}: copies are unknown: {error}")
 
 
-class _Reference:
+class Reference:
     """The model under which texts are scored."""
 
-    def __init__(self, name: str, runs: Path, device: str) -> None:
+    def __init__(self, name: str, runs: Path, device: str = "auto") -> None:
+        """Load the run, or the local model of transformers; LabError where it isn't there."""
         if is_foreign(name):
             foreign = load_foreign(name, device)
             tokenizer, context = foreign.tokenizer, foreign.model.context
@@ -294,7 +301,7 @@ def _passage(sample: Mapping[str, Any]) -> Passage:
     return Passage(prompt=sample["prompt"], text=sample["text"], cut=cut)
 
 
-def _measured(groups: Sequence[_Group], reference: _Reference | None, progress: Progress) -> list[MeasuredTexts]:
+def measured_groups(groups: Sequence[Group], reference: Reference | None, progress: Progress) -> list[MeasuredTexts]:
     """Return the figures of each group. Each data set is read once, for all passages whose copies are looked for in it."""
     words = [words_of(group.passages) for group in groups]
     longest: list[NDArray[np.int64] | None] = [None] * len(groups)
