@@ -41,6 +41,8 @@ from lmlab.runs.measures import write_measures
 
 REAL = "real text"
 SPLIT = "valid"
+MOST_STORED = 128
+"""Texts that are kept with a run; its figures are of all."""
 UNEVEN = 1.5
 """Ratio of words a text from which a note says that the figures of repetition aren't comparable."""
 
@@ -336,6 +338,7 @@ def _stored(one: MeasuredTexts, real: MeasuredTexts | None, asked: AskedMeasures
         return ""
     value = one.to_json()
     del value["step"], value["name"]
+    value["passages"] = value["passages"][:MOST_STORED]
     made = datetime.now(UTC).isoformat(timespec="seconds")
     figures = None if real is None else {name: figure.to_json() for name, figure in real.figures.items()}
     try:
