@@ -83,7 +83,7 @@ class Overview:
             "summary": self.summary,
             "checkpoints": [asdict(kept) for kept in self.checkpoints],
             "events": list(self.events),
-            "measures": [{name: one[name] for name in ("step", "asked", "figures", "real")} for one in self.measures],
+            "measures": [dict(one) for one in self.measures],
             "note": self.note,
             "disk_bytes": self.disk_bytes,
             "problems": list(self.problems),

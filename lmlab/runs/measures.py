@@ -57,8 +57,9 @@ def read_measures(folder: Path, step: int) -> dict[str, Any]:
 
 
 def all_measures(folder: Path) -> list[dict[str, Any]]:
-    """Return every measurement of the run in `folder`, by step; LabError if one is damaged."""
-    return [read_measures(folder, step) for step in list_measures(folder)]
+    """Return every measurement of the run in `folder`, by step and without its texts; LabError if one is damaged."""
+    every = [read_measures(folder, step) for step in list_measures(folder)]
+    return [{name: value for name, value in one.items() if name != "passages"} for one in every]
 
 
 def _figures(value: Any) -> bool:
