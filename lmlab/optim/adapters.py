@@ -9,7 +9,7 @@ shrinks a factor by optim.lr x optim.weight_decay, as it would a weight.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -18,6 +18,7 @@ from lmlab.recipe.optim import Optim
 from lmlab.scaling.transfer import TransferRule
 
 
+@runtime_checkable
 class TrainedAdapters(Protocol):
     """What is trained instead of a model's own weights."""
 
