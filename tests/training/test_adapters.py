@@ -8,6 +8,7 @@ from lmlab import LabError
 from lmlab.planning.memory.check import needed_bytes
 from lmlab.recipe import Muon, Recipe, check, override
 from lmlab.training.memory import checkpoint_bytes, step_bytes
+from lmlab.training.observing import observe
 from lmlab.training.policy import choose_policy
 from lmlab.training.setup import Training, set_up
 
@@ -82,6 +83,15 @@ def test_losses_do_not_depend_on_the_micro_batch():
         found.append([training.take().loss for _ in range(4)])
     assert found[1] == pytest.approx(found[0], rel=1e-5)
     assert found[2] == pytest.approx(found[0], rel=1e-5)
+
+
+def test_a_black_box_observes_all_weights_and_leaves_the_adapters_gradients_alone():
+    adapted, whole = training_of(recipe_of()), training_of(recipe_of(train__lora_rank=0, train__engine="torch"))
+    batch = adapted.step.batch(0)
+    found = [observe(one.model, one.step.policy, *batch) for one in (adapted, whole)]
+    assert found[0] == found[1] and all(found[0].gradient_norms.values())
+    adapters = adapted.optimizer.adapters
+    assert adapters is not None and all(factor.grad is None for factor in adapters.parameters().values())
 
 
 def test_rates_are_those_of_the_matrix_where_they_are_transferred():
