@@ -55,8 +55,8 @@ class Train:
     """Scale of the adapters: a matrix W becomes W + (lora_alpha / lora_rank) B A."""
     lora_layers: LoraLayersName = setting("all", came_later=True)
     """Which matrices of the blocks have adapters: all, those of attention, or those of the MLP."""
-    lora_lr: float = setting(10.0, above=0.0, came_later=True)
-    """Learning rate of the adapters as a multiple of optim.lr, which is the rate of a training of all weights."""
+    lora_lr: float = setting(3.0, above=0.0, came_later=True)
+    """Learning rate of the adapters as a multiple of optim.lr, which is the rate of a training of all weights; large models: 10."""
     micro_batch: int | None = setting(None, at_least=1, policy=True)
     """Sequences per forward pass; must divide the batch. If smaller, the gradients of several passes are summed before each
     update (gradient accumulation). None: the whole batch on a CPU, what fits on a GPU.

@@ -95,7 +95,7 @@ def test_a_black_box_observes_all_weights_and_leaves_the_adapters_gradients_alon
 
 
 def test_rates_are_those_of_the_matrix_where_they_are_transferred():
-    training = training_of(recipe_of(optim__transfer_from="16,2", optim__lr="0.001"))
+    training = training_of(recipe_of(optim__transfer_from="16,2", optim__lr="0.001", train__lora_lr="10"))
     groups = training.optimizer.param_groups
     assert {group["peak"] for group in groups} == {0.01 / 2}, "twice as wide as the tuned model"
     assert training.optimizer.rates() == {"lr": 0.01}
