@@ -66,6 +66,8 @@ def _recipe(found: Overview) -> list[str]:
     lines.append(
         f"{recipe.optim.kind}, learning rate {recipe.optim.lr:g}, {length} of {train.batch} sequences, seed {train.seed}"
     )
+    if train.lora_rank:
+        lines.append(f"adapters of rank {train.lora_rank} ({train.lora_layers}), at {train.lora_lr:g} x that rate")
     return lines
 
 
