@@ -36,8 +36,8 @@ def context_of_runs(archive: Path, command: list[str]) -> dict[str, Any]:
             "source_sha256": sha256,
         },
         "runs_by_commit": {commit: count for (commit, _), count in sorted(sources.items())},
-        "versions": _distinct({name: one.get(name) for name in VERSIONS} for one in origins),
-        "machines": _distinct(one["hardware"] for one in origins),
+        "versions": _distinct({name: one.get(name) for name in VERSIONS} for one in origins if "hardware" in one),
+        "machines": _distinct(one["hardware"] for one in origins if "hardware" in one),
     }
 
 

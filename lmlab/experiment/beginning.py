@@ -14,6 +14,7 @@ from lmlab.experiment.outline import Outline
 from lmlab.experiment.parent import Parent
 from lmlab.experiment.session import Session, open_session
 from lmlab.files import DISK, Storage
+from lmlab.model.adapter_cost import same_adapters
 from lmlab.planning.forecasts.forecast import Forecast
 from lmlab.recipe import Recipe
 from lmlab.recipe.template import FILE as TEMPLATE
@@ -61,11 +62,11 @@ def begin(
 def _inherit(session: Session, parent: Parent, first: int) -> None:
     """Load the parent's weights, its optimizer where the kinds agree, and its position in the stream where that is the same."""
     recipe = session.recipe
-    warm = recipe.train.inherit == "all" and recipe.optim.kind == parent.recipe.optim.kind
-    if warm and "optimizer" in parent.checkpoint.parts:
+    alike = recipe.optim.kind == parent.recipe.optim.kind and same_adapters(recipe.train, parent.recipe.train)
+    if recipe.train.inherit == "all" and alike and "optimizer" in parent.checkpoint.parts:
         session.training.restore(parent.checkpoint)
     else:
-        session.training.restore_weights(parent.checkpoint)
+        session.training.begin_from(parent.checkpoint)
     state, _ = read_state(parent.checkpoint.state)
     if first:
         session.state.step, session.state.tokens = state.step, state.tokens

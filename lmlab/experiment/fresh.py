@@ -10,6 +10,7 @@ from lmlab.data.fresh import FreshTokens, TrainingTokens, fresh_windows, trainin
 from lmlab.data.ranges import size
 from lmlab.data.usage import Use, shared_tokens, unused, used_by
 from lmlab.experiment.lineage import Ancestor, ancestor_at, lineage_before
+from lmlab.model.adapter_cost import adapted_layers
 from lmlab.recipe import Recipe
 from lmlab.runs import Run
 from lmlab.training.state import State
@@ -42,7 +43,12 @@ def training_tokens(recipe: Recipe, dataset: Dataset, lineage: Sequence[Ancestor
 
 
 def require_parent(recipe: Recipe, there: bool) -> None:
-    """Raise LabError for `data.fresh` without a run to continue from."""
+    """Raise LabError for `data.fresh` or adapters without a run to continue from, or for adapters that its model can't have."""
+    if adapted_layers(recipe) and not there:
+        raise LabError(
+            f"train.lora_rank {recipe.train.lora_rank} trains adapters of a run's weights: name the run with --from RUN, or use "
+            "--train.lora_rank 0"
+        )
     if recipe.data.fresh and not there:
         raise LabError(
             "data.fresh continues from a run, with tokens that it hasn't used: name it with --from RUN, or leave data.fresh out"

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from lmlab import LabError
-from lmlab.model.cost import flops_per_token, parameters
+from lmlab.model.adapter_cost import training_flops_per_token
+from lmlab.model.cost import parameters
 from lmlab.recipe import Recipe, recipe_hash
 from lmlab.runs import Run
 from lmlab.runs.run import StatusName
@@ -160,7 +161,7 @@ class Record:
         """FLOPs of all its tokens so far, by the exact count."""
         if self.recipe is None or self.vocabulary is None or self.tokens is None:
             return None
-        return flops_per_token(self.recipe.model, self.vocabulary).training * self.tokens
+        return training_flops_per_token(self.recipe, self.vocabulary) * self.tokens
 
     @property
     def device(self) -> str:

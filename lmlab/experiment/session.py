@@ -30,7 +30,7 @@ from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.load import ShareMeter
 from lmlab.hardware.memory import OutOfMemory, first_line, is_out_of_memory
 from lmlab.hardware.nvml import nvidia_gpu
-from lmlab.model.cost import flops_per_token
+from lmlab.model.adapter_cost import training_flops_per_token
 from lmlab.planning.trials.peaks import datasheet_of, peak_flops
 from lmlab.recipe import Recipe
 from lmlab.runs import Journal, Run
@@ -188,7 +188,7 @@ class Session:
             wall_seconds=self.clock.seconds,
             rewind=self._rewind,
         )
-        flops = flops_per_token(self.recipe.model, self.dataset.vocabulary_size).training
+        flops = training_flops_per_token(self.recipe, self.dataset.vocabulary_size)
         pace = Pace(expected, self.policy.threads)
         sheet = None if peak is None else datasheet_of(self.policy)
         loop = Loop(

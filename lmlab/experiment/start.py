@@ -26,6 +26,8 @@ from lmlab.experiment.parent import Parent, same_stream
 from lmlab.experiment.resuming import resume_same
 from lmlab.files import read_json, require_free_bytes
 from lmlab.hardware.machine import detect
+from lmlab.model.adapter_cost import adapter_parameters
+from lmlab.model.cost import parameters
 from lmlab.planning.forecasts.forecast import require_budget
 from lmlab.planning.losses.ladder import ladder_seconds, unknown_loss
 from lmlab.recipe import Data, Recipe, check, recipe_hash
@@ -81,6 +83,8 @@ def train(
     say(policy_line(outline.policy))
     if parent is not None:
         say(rate_line(recipe, parent, outline.first, outline.steps))
+    if recipe.train.lora_rank:
+        say(adapter_line(recipe, dataset.vocabulary_size))
     if isinstance(training, FreshTokens):
         for line in fresh_lines(training, recipe, dataset, outline.steps, lineage):
             say(line)
@@ -175,6 +179,17 @@ def rate_line(recipe: Recipe, parent: Parent, first: int, steps: int) -> str:
     else:
         what = f"is stretched{span}"
     return f"from {parent.run.name}@{parent.step}: the learning rate {what}; at step {first:,} it is {here:.1%} of its peak"
+
+
+def adapter_line(recipe: Recipe, vocabulary: int) -> str:
+    """Describe the low-rank adapters that are trained."""
+    train, trained = recipe.train, adapter_parameters(recipe)
+    share = trained / parameters(recipe.model, vocabulary)["total"]
+    where = "attention and MLP" if train.lora_layers == "all" else train.lora_layers
+    return (
+        f"trained: {trained:,} parameters in adapters of rank {train.lora_rank} ({share:.1%} of the model's; {where}), at "
+        f"{train.lora_lr:g} x optim.lr; all weights stay as they are"
+    )
 
 
 def dataset_line(dataset: Dataset) -> str:

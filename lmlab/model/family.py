@@ -64,6 +64,10 @@ class Family(ABC):
     def saved_bytes(self, model: Any, vocabulary: int, micro_batch: int, element_bytes: int, device: str) -> int:
         """Return the bytes saved for backward: see `lmlab.model.cost.activation_bytes`."""
 
+    def linear_layers(self, model: Any) -> dict[str, tuple[int, int]]:
+        """Return name -> (outputs, inputs) of the linear layers that can have low-rank adapters; empty if none can."""
+        return {}
+
     def loss_chunk(self, vocabulary: int, tokens: int, device: str) -> int | None:
         """Return for how many tokens at a time the loss of a pass of `tokens` computes logits; None if for all of them."""
         return None

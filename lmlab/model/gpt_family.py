@@ -10,7 +10,7 @@ from lmlab import LabError
 from lmlab.model.family import Family
 from lmlab.model.gpt_cost import attention_multiplications, gpt_multiplications, gpt_parameters
 from lmlab.model.gpt_memory import gpt_bytes
-from lmlab.model.gpt_shapes import loss_chunk
+from lmlab.model.gpt_shapes import hidden_width, loss_chunk, qkv_width, up_width
 from lmlab.recipe.model import GPT
 from lmlab.recipe.sizes import DEPTH_POWER
 from lmlab.scaling.transfer import Transfer, transfer
@@ -64,6 +64,16 @@ class GPTFamily(Family):
     def saved_bytes(self, model: GPT, vocabulary: int, micro_batch: int, element_bytes: int, device: str) -> int:
         """See `Family` and `gpt_memory.py`."""
         return gpt_bytes(model, vocabulary, micro_batch, element_bytes, device)
+
+    def linear_layers(self, model: GPT) -> dict[str, tuple[int, int]]:
+        """See `Family`: the four matrices of each block."""
+        of_block = {
+            "attention.qkv": (qkv_width(model), model.width),
+            "attention.projection": (model.width, model.width),
+            "mlp.up": (up_width(model), model.width),
+            "mlp.down": (model.width, hidden_width(model)),
+        }
+        return {f"blocks.{layer}.{name}": shape for layer in range(model.layers) for name, shape in of_block.items()}
 
     def loss_chunk(self, vocabulary: int, tokens: int, device: str) -> int | None:
         """See `Family` and `head_loss.py`."""

@@ -35,8 +35,10 @@ def chunked_loss_sum(
     device = x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     learn = torch.is_grad_enabled()
+    # A frozen head's gradient is a third of the products.
+    of_weight = learn and weight.requires_grad
     found: Float[Tensor, ""] = ChunkedLoss.apply(  # type: ignore[no-untyped-call]
-        x.reshape(-1, x.shape[-1]), weight, bias, targets.reshape(-1), cap, chunk, dtype, learn
+        x.reshape(-1, x.shape[-1]), weight, bias, targets.reshape(-1), cap, chunk, dtype, learn, of_weight
     )
     return found
 
@@ -74,15 +76,16 @@ class ChunkedLoss(torch.autograd.Function):
         chunk: int,
         dtype: torch.dtype,
         learn: bool,
+        of_weight: bool,
     ) -> Tensor:
-        """Return the sum for x [tokens, width] and targets [tokens]; keep the gradients if `learn`."""
+        """Return the sum for x [tokens, width] and targets [tokens]; keep the gradients if `learn`: of W and b if `of_weight`."""
         exact = torch.promote_types(dtype, torch.float32)
         matrix = weight.to(dtype)
         total = torch.zeros((), dtype=exact, device=x.device)
         stream_gradient = torch.empty(x.shape if learn else (0,), dtype=dtype, device=x.device)
         # Chunks are added up in at least float32, also where FSDP gathers weights in bfloat16.
-        weight_gradient = torch.zeros(weight.shape if learn else (0,), dtype=exact, device=x.device)
-        bias_gradient = torch.zeros(len(weight) if learn and bias is not None else 0, dtype=exact, device=x.device)
+        weight_gradient = torch.zeros(weight.shape if of_weight else (0,), dtype=exact, device=x.device)
+        bias_gradient = torch.zeros(len(weight) if of_weight and bias is not None else 0, dtype=exact, device=x.device)
         for first in range(0, len(x), chunk):
             rows = slice(first, first + chunk)
             own = x[rows].to(dtype)
@@ -95,16 +98,22 @@ class ChunkedLoss(torch.autograd.Function):
             if not learn:
                 continue
             gradient = gradient if tanh is None else torch.ops.aten.tanh_backward(gradient, tanh)
-            if bias is not None:
+            if of_weight and bias is not None:
                 bias_gradient += gradient.sum(0)
             gradient = gradient.to(dtype)
             stream_gradient[rows] = torch.mm(gradient, matrix)
+            if not of_weight:
+                continue
             if dtype == exact:
                 weight_gradient.addmm_(gradient.t(), own)
             else:
                 weight_gradient += torch.mm(gradient.t(), own)
         context.save_for_backward(stream_gradient, weight_gradient, bias_gradient)
-        context.dtypes = x.dtype, weight.dtype, None if bias is None else bias.dtype
+        context.dtypes = (
+            x.dtype,
+            weight.dtype if of_weight else None,
+            bias.dtype if of_weight and bias is not None else None,
+        )
         return total
 
     @staticmethod
@@ -114,7 +123,7 @@ class ChunkedLoss(torch.autograd.Function):
             None if dtype is None else (gradient * factor).to(dtype)
             for gradient, dtype in zip(context.saved_tensors, context.dtypes, strict=True)
         ]
-        return (*found, None, None, None, None, None)
+        return (*found, None, None, None, None, None, None)
 
 
 def _nats_and_gradient(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,11 +4,22 @@ That would take seconds, advance the global random generator, and be overwritten
 Until then the parameters are uninitialised.
 """
 
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lmlab.model.low_rank import Adapter, adapted_linear
 
 
 class Linear(nn.Linear):
-    """nn.Linear, uninitialised: x W^T + b."""
+    """nn.Linear, uninitialised: x W^T + b. In training mode gradients go to the `adapter` of W where there is one."""
+
+    adapter: Adapter | None = None
+
+    def forward(self, x: Float[Tensor, "*rows inputs"]) -> Float[Tensor, "*rows outputs"]:
+        """Return x W^T + b."""
+        if self.adapter is None or not self.training:
+            return super().forward(x)
+        return adapted_linear(x, self.weight, self.bias, self.adapter)
 
     def reset_parameters(self) -> None:
         """Do nothing."""

@@ -2,7 +2,8 @@
 
 Its state is a dict of named tensors, such as `exp_avg/blocks.0.attention.qkv.weight`, that a checkpoint stores unchanged. Loading
 copies each to its parameter's device with the same bits, so that N steps equal k steps, a save, a load into a new object, and
-N - k steps. To skip a step, don't call `step`: there are no other counters.
+N - k steps. To skip a step, don't call `step`: there are no other counters. Where low-rank adapters are trained, they and the
+frozen weights belong to the state.
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.optim.adamw import AdamW
+from lmlab.optim.adapters import TrainedAdapters, adapter_rule
 from lmlab.optim.batch import at_batch
-from lmlab.optim.groups import Group, parameter_groups
+from lmlab.optim.groups import Group, parameter_groups, sizes_of
 from lmlab.optim.kinds import kind_of
 from lmlab.optim.rule import Owners, Rule
 from lmlab.optim.tables import TableAdam
@@ -41,10 +43,19 @@ class Member:
 class TrainingOptimizer:
     """Combines several update rules in one optimizer. Created by `build_optimizer`, after the model was moved to its device."""
 
-    def __init__(self, optimizers: Mapping[str, Rule], names: Mapping[nn.Parameter, str]) -> None:
-        """`optimizers` are the rules by the name under which their learning rate is logged; `names` are the parameters' names."""
+    def __init__(
+        self,
+        optimizers: Mapping[str, Rule],
+        names: Mapping[nn.Parameter, str],
+        adapters: TrainedAdapters | None = None,
+    ) -> None:
+        """`optimizers` are the rules by the name under which their learning rate is logged; `names` are the parameters' names.
+
+        `adapters` has these parameters where they aren't the model's own, which follow from them.
+        """
         self._optimizers = dict(optimizers)
         self._names = dict(names)
+        self.adapters = adapters
         for optimizer in self._optimizers.values():
             for group in optimizer.param_groups:
                 group["peak"] = group["lr"]
@@ -59,6 +70,8 @@ class TrainingOptimizer:
         """Update every parameter from its gradient."""
         for optimizer in self._optimizers.values():
             optimizer.step()
+        if self.adapters is not None:
+            self.adapters.merge()
 
     @property
     def gated(self) -> bool:
@@ -69,6 +82,8 @@ class TrainingOptimizer:
         """Update every parameter, unless `skip`, on their device, is true; the host doesn't wait for it. See `Rule`."""
         for optimizer in self._optimizers.values():
             optimizer.step_unless(skip)
+        if self.adapters is not None:  # after a skipped update the merged weights have the same bits as before
+            self.adapters.merge()
 
     def divide(self, owners: Owners) -> None:
         """Let the rules divide work that needs no rank's own data among the ranks."""
@@ -107,12 +122,13 @@ class TrainingOptimizer:
 
     def state_tensors(self) -> dict[str, Float[Tensor, "..."]]:
         """Return the whole state by name, as references: write or copy the tensors before the next step."""
-        return {
+        state = {
             f"{kind}/{name}": tensor
             for optimizer in self._optimizers.values()
             for parameter, name in self._names.items()
             for kind, tensor in optimizer.state.get(parameter, {}).items()
         }
+        return state if self.adapters is None else state | self.adapters.state_tensors()
 
     def load_state_tensors(self, tensors: Mapping[str, Float[Tensor, "..."]]) -> None:
         """Load a state of `state_tensors`, from any device, with the same bits.
@@ -176,10 +192,22 @@ def build_optimizer(
 
 
 def optimizer_of(
-    model: nn.Module, recipe: Recipe, device_type: str, products: torch.dtype | None = None
+    model: nn.Module,
+    recipe: Recipe,
+    device_type: str,
+    products: torch.dtype | None = None,
+    adapters: TrainedAdapters | None = None,
 ) -> TrainingOptimizer:
-    """Return `build_optimizer` for a recipe, with rates scaled to its batch size if `optim.batch_from` is set."""
-    return build_optimizer(model, at_batch(recipe.optim, recipe.train.batch), device_type, products)
+    """Return `build_optimizer` for a recipe, with rates scaled to its batch size if `optim.batch_from` is set.
+
+    With `adapters` of the model it updates these, and then the weights that follow from them.
+    """
+    optim = at_batch(recipe.optim, recipe.train.batch)
+    if adapters is None:
+        return build_optimizer(model, optim, device_type, products)
+    rule = adapter_rule(adapters, optim, recipe.train.lora_lr, sizes_of(model, optim))
+    names = {parameter: name for name, parameter in adapters.parameters().items()}
+    return TrainingOptimizer({"lr": rule}, names, adapters)
 
 
 def _settings(group: Group) -> dict[str, Any]:

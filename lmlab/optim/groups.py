@@ -59,13 +59,13 @@ def parameter_groups(model: nn.Module, optim: Optim) -> list[Group]:
     parts.append(("adamw", lr, optim.weight_decay, decaying))
     parts.append(("adamw", lr, 0.0, still))
     parts.append(("tables", lr if optim.table_lr is None else optim.table_lr, 0.0, tables))
-    sizes = _sizes(model, optim)
+    sizes = sizes_of(model, optim)
     groups = [group for part in parts for group in _sized(*part, optim.eps, sizes)]
     assert_covered(groups, model.parameters())
     return groups
 
 
-def _sizes(model: nn.Module, optim: Optim) -> TransferRule:
+def sizes_of(model: nn.Module, optim: Optim) -> TransferRule:
     """Return the transfer from the size at which the rates were tuned to the model's size (`TrainableModel.transfer_rule`)."""
     if not optim.transfer_from:
         return Transfer()

@@ -197,6 +197,7 @@ class Plan:
             "size",
             [
                 (f"{count(total)} parameters", "formula", parts),
+                *self._adapter_rows(),
                 (
                     f"{count(here.tokens)} tokens",
                     "formula",
@@ -210,6 +211,16 @@ class Plan:
                 ),
             ],
         )
+
+    def _adapter_rows(self) -> list[tuple[str, str, str]]:
+        """Return how many parameters are trained, where these are not the model's own."""
+        train, trained = self.recipe.train, self.position.trained_parameters
+        if not train.lora_rank:
+            return []
+        share = trained / self.position.parameters["total"]
+        scale = f"{train.lora_alpha:g}/{train.lora_rank}"
+        what = f"in adapters of rank {train.lora_rank}, {share:.1%} of the model's; W becomes W + {scale} B A"
+        return [(f"{count(trained)} trained", "formula", what)]
 
     def _repetition_nats(self) -> str:
         """Return the cost of repeated text in nats, where there is a law."""
@@ -312,6 +323,11 @@ class Plan:
         """Compare the recipe's rate and batch with published laws, which are for AdamW and count all parameters except tables."""
         if self.recipe.optim.kind != "adamw":
             return []
+        train = self.recipe.train
+        if train.lora_rank:
+            own_rate = self.recipe.optim.lr * train.lora_lr
+            what = f"of the adapters, {train.lora_lr:g} x optim.lr; no published law is about a training from trained weights"
+            return _section("settings", [(f"learning rate {own_rate:g}", "formula", what)])
         dense = self.position.parameters["total"] - self.position.parameters["ngrams"]
         rate, batch = rate_band(dense, self.position.tokens), batch_band(dense, self.position.tokens)
         own = self.reading.tokens(self.recipe.train.batch)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lmlab.model.cost import flops_per_token, parameters
+from lmlab.model.adapter_cost import trained_parameters, training_flops_per_token
+from lmlab.model.cost import parameters
 from lmlab.recipe import Recipe
 from lmlab.scaling.arithmetic import passes, share_of_compute_optimal, six_n_d, tokens_a_parameter, tokens_in
 from lmlab.scaling.law import effective_tokens
@@ -17,6 +18,8 @@ class Position:
 
     parameters: dict[str, int]
     """By part, and their total."""
+    trained_parameters: int
+    """The adapters' alone where low-rank adapters are trained."""
     matrix_parameters: int
     """Parameters by which every token is multiplied: the matrices of the blocks and of the head."""
     tokens: int
@@ -56,6 +59,7 @@ def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int,
     dense = parts["total"] - parts["ngrams"]
     return Position(
         parameters={name: number for name, number in parts.items() if name != "matrix"},
+        trained_parameters=trained_parameters(recipe, vocabulary),
         matrix_parameters=parts["matrix"],
         tokens=tokens,
         unique_tokens=unique_tokens,
@@ -64,5 +68,5 @@ def position_of(recipe: Recipe, vocabulary: int, steps: int, unique_tokens: int,
         tokens_a_parameter=tokens_a_parameter(dense, tokens),
         share_of_optimal=share_of_compute_optimal(dense, tokens),
         six_nd_flops=six_n_d(dense, tokens),
-        exact_flops=flops_per_token(recipe.model, vocabulary).training * computed,
+        exact_flops=training_flops_per_token(recipe, vocabulary) * computed,
     )

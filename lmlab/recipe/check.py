@@ -39,6 +39,8 @@ def problems(recipe: Recipe) -> Iterator[str]:
     if train.micro_batch is not None and train.batch % train.micro_batch:
         near = nearest_divisor(train.batch, train.micro_batch)
         yield f"train.micro_batch {train.micro_batch} must divide train.batch {train.batch}: the nearest that does is {near}"
+    if train.lora_rank and recipe.optim.kind != "adamw":
+        yield f"train.lora_rank {train.lora_rank} trains adapters by AdamW, not by {recipe.optim.kind}: add --optim.kind adamw"
     for name, value, read in (("train.until", train.until, seconds_in), ("train.disk", train.disk, bytes_in)):
         if value is not None:
             try:

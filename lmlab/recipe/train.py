@@ -18,6 +18,7 @@ ShardName = Literal["auto", "on", "off"]
 InheritName = Literal["all", "weights"]
 BackgroundName = Literal["auto", "on", "off"]
 FinalName = Literal["whole", "sample"]
+LoraLayersName = Literal["all", "attention", "mlp"]
 
 MOST_STEPS = 10**12 - 1
 """The largest step that a checkpoint's name holds."""
@@ -53,6 +54,14 @@ class Train:
     """note: write a black box and continue; skip: skip the update; rewind: back to a checkpoint and past these batches."""
     rewinds: int = setting(5, at_least=1, policy=True)
     """Stop at the next spike after this many rewinds."""
+    lora_rank: int = setting(0, at_least=0, at_most=1 << 16, came_later=True)
+    """With --from: train low-rank adapters of this rank instead of the weights (LoRA, arXiv 2106.09685); 0: all weights."""
+    lora_alpha: float = setting(32.0, above=0.0, came_later=True)
+    """Scale of the adapters: a matrix W becomes W + (lora_alpha / lora_rank) B A."""
+    lora_layers: LoraLayersName = setting("all", came_later=True)
+    """Which matrices of the blocks have adapters: all, those of attention, or those of the MLP."""
+    lora_lr: float = setting(3.0, above=0.0, came_later=True)
+    """Learning rate of the adapters as a multiple of optim.lr, which is the rate of a training of all weights; large models: 10."""
     micro_batch: int | None = setting(None, at_least=1, policy=True)
     """Sequences per forward pass; must divide the batch. If smaller, the gradients of several passes are summed before each
     update (gradient accumulation). None: the whole batch on a CPU, what fits on a GPU.

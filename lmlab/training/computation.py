@@ -14,7 +14,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from lmlab import LabError
 from lmlab.data.windows import IGNORED_TARGET
@@ -115,7 +115,7 @@ class TorchComputation:
         self._first: tuple[Float[Tensor, ""], slice] | None = None
         """Norm of the gradient after the first part of the batch, times the loss scale, and the rows of that part."""
         self._device = policy.torch_device
-        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._parameters = _trained(model, optimizer)
         self._loss_function: Callable[[Tensor, Tensor], Tensor] = model.loss_sum
         if policy.compile:
             shapes = (recipe.model, model.vocabulary, policy.micro_batch, policy.autocast, policy.tf32)
@@ -133,8 +133,8 @@ class TorchComputation:
         from lmlab.training.sharded import Sharded
 
         self.exchange = Sharded(self._model, self._device, self._policy.autocast_dtype)
-        self._parameters = [parameter for parameter in self._model.parameters() if parameter.requires_grad]
         self._optimizer = optimizer_of(self._model, self._recipe, self._device.type)
+        self._parameters = _trained(self._model, self._optimizer)
         return self._optimizer
 
     def gradients(self, inputs: np.ndarray, targets: np.ndarray, counted: int, step: int) -> Gradients:
@@ -296,6 +296,13 @@ class NativeComputation:
             return False
         self._update.take(limit, share)
         return True
+
+
+def _trained(model: TrainableModel, optimizer: TrainingOptimizer) -> list[nn.Parameter]:
+    """Return the tensors that gradients are computed of: the adapters' where there are some, else the model's own."""
+    if optimizer.adapters is not None:
+        return list(optimizer.adapters.parameters().values())
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
 
 
 def first_part(norm: float, targets: np.ndarray, counted: int, rows: slice) -> FirstPart | None:

@@ -11,6 +11,7 @@ import torch
 from lmlab import LabError
 from lmlab.hardware.datasheet import card_here
 from lmlab.hardware.memory import total_memory_bytes
+from lmlab.model.adapter_cost import adapter_parameters, frozen_copies, trained_parameters
 from lmlab.model.cost import activation_bytes, block_matrices, parameters
 from lmlab.model.families import family_of
 from lmlab.recipe import Muon, Recipe
@@ -24,9 +25,13 @@ USABLE = 0.9
 def checkpoint_bytes(recipe: Recipe, vocabulary: int) -> int:
     """Return the bytes of weights and the optimizer's running means, float32.
 
-    AdamW has two for each weight, Muon one for each of the blocks' matrices.
+    AdamW has two for each weight, Muon one for each of the blocks' matrices. Adapters and their two means come with a frozen copy
+    of the matrices that they change.
     """
-    numbers = 3 * parameters(recipe.model, vocabulary)["total"]
+    total = parameters(recipe.model, vocabulary)["total"]
+    if recipe.train.lora_rank:
+        return (total + frozen_copies(recipe) + 3 * adapter_parameters(recipe)) * FLOAT_BYTES
+    numbers = 3 * total
     if isinstance(recipe.optim, Muon):
         numbers -= block_matrices(recipe.model, vocabulary)
     return numbers * FLOAT_BYTES
@@ -48,7 +53,7 @@ def step_bytes(recipe: Recipe, vocabulary: int, sequences: int, element_bytes: i
 
     `element_bytes` is the size of the operands of matrix products: 4, or 2 under autocast.
     """
-    gradients = parameters(recipe.model, vocabulary)["total"] * FLOAT_BYTES
+    gradients = trained_parameters(recipe, vocabulary) * FLOAT_BYTES
     saved = activation_bytes(recipe.model, vocabulary, sequences, element_bytes, device_type)
     logits = logit_bytes(recipe, vocabulary, sequences, device_type)
     return checkpoint_bytes(recipe, vocabulary) + gradients + saved + logits

@@ -40,10 +40,8 @@ class Observation:
 def observe(model: TrainableModel, policy: Policy, inputs: np.ndarray, targets: np.ndarray) -> Observation:
     """Return the diagnostics of a batch (both int64 [batch, time]), in parts of the policy's micro-batches."""
     device, dtype = policy.torch_device, policy.autocast_dtype
-    # They share the weights' memory, but accumulate gradients of their own.
-    leaves = {
-        name: weights.detach().requires_grad_() for name, weights in model.named_parameters() if weights.requires_grad
-    }
+    # They share the weights' memory, but accumulate gradients of their own; weights that adapters change have them too.
+    leaves = {name: weights.detach().requires_grad_() for name, weights in model.named_parameters()}
     squares: dict[str, list[tuple[float, int]]] = {}
     losses: list[float] = []
     counted = max(1, int(np.count_nonzero(targets != IGNORED)))

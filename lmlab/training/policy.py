@@ -111,6 +111,8 @@ def choose_policy(
     instead of the newest one if it is still available.
     """
     train = recipe.train
+    if train.lora_rank and ranks() > 1:
+        raise LabError("train.lora_rank trains in one process: start it without torchrun, or use --train.lora_rank 0")
     if train.deterministic:
         _fix_cublas_workspace()
     device = choose_device(train.device)
@@ -264,6 +266,8 @@ def _no_native_engine(recipe: Recipe, device: torch.device, precision: str, comp
         return "several processes train together by PyTorch"
     if not kind_of(recipe.optim).engine_updates:
         return f"it has no rule for optim.kind {recipe.optim.kind}"
+    if recipe.train.lora_rank:
+        return "it trains all weights, not low-rank adapters"
     return family_of(recipe.model).unsupported(recipe.model)
 
 

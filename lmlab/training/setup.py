@@ -12,6 +12,7 @@ from lmlab.data.dataset import Dataset
 from lmlab.data.fresh import TrainingTokens
 from lmlab.data.windows import split_windows
 from lmlab.evaluation.losses import Scoring
+from lmlab.model.adapters import attach_adapters
 from lmlab.model.build import build_model
 from lmlab.model.initial import initialise
 from lmlab.model.trainable import TrainableModel
@@ -68,9 +69,15 @@ class Training:
         return restored
 
     def restore_weights(self, checkpoint: Checkpoint) -> None:
-        """Load only a checkpoint's weights. LabError if it is of another model."""
+        """Load only a checkpoint's weights, to score them. LabError if it is of another model."""
         restore_weights(checkpoint, self.model)
         self.step.weights_changed()
+
+    def begin_from(self, checkpoint: Checkpoint) -> None:
+        """Load only a checkpoint's weights, for a training that begins from them. LabError if it is of another model."""
+        self.restore_weights(checkpoint)
+        if self.optimizer.adapters is not None:
+            self.optimizer.adapters.begin()
 
     def distribute(self) -> Exchange:
         """Train together with the other ranks from here on; weights and optimizer state become rank 0's."""
@@ -188,4 +195,5 @@ def model_and_optimizer(
     # A model that will be sharded goes to its device in parts, and so does its optimizer's state.
     device = torch.device("cpu") if policy.sharded else policy.torch_device
     model.to(device)
-    return model, optimizer_of(model, recipe, device.type, policy.update_products)
+    adapters = attach_adapters(model, recipe)
+    return model, optimizer_of(model, recipe, device.type, policy.update_products, adapters)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lmlab.data.fresh import TrainingTokens, training_batch, training_spans
+from lmlab.data.fresh import TrainingTokens, training_batch, training_pieces, training_spans
 from lmlab.data.ids import require_ids
+from lmlab.data.paging import random_reads
 from lmlab.data.windows import IGNORED_TARGET
 from lmlab.model.trainable import TrainableModel
 from lmlab.native.engine import Engine
@@ -82,6 +83,7 @@ class TrainingStep:
         self._computation = computation(recipe, policy, model, optimizer)
         self.deferred = defers(recipe, policy, optimizer)
         """Whether the loop uses `launch` instead of `gradients` and `update`."""
+        self._pages = random_reads(tokens)
         # On a CPU all threads compute the step, and a further one would only delay them.
         self._ahead = None if policy.torch_device.type == "cpu" else BatchesAhead(self._read)
 
@@ -189,6 +191,8 @@ class TrainingStep:
 
     def _read(self, cursor: int) -> Batch:
         inputs, targets = self.batch(cursor)
+        if self._pages is not None:
+            self._pages.expect(*self.pieces(cursor + self.recipe.train.batch))
         return Batch(
             inputs=inputs,
             targets=targets,
@@ -196,6 +200,12 @@ class TrainingStep:
             sequences=sequences_in(targets),
             hash=batch_hash(inputs, targets),
         )
+
+    def pieces(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first position and the end (exclusive) of all that the batch at a cursor reads in the training split."""
+        recipe = self.recipe
+        context, batch = recipe.model.context, recipe.train.batch
+        return training_pieces(self.tokens, recipe.data.order, recipe.train.seed, context, cursor, batch)
 
     def spans(self, cursor: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the first position and the end (exclusive) of each sequence of that batch in the training split, int64 [batch]."""

@@ -281,3 +281,13 @@ def test_a_model_that_never_saw_an_end_of_text_is_refused(small_recipe, corpus, 
     train(override(small_recipe, {"train.steps": "2"}), run="base", runs=tmp_path, say=lambda line: None)
     with pytest.raises(LabError, match="has no end-of-text token"):
         tuning_of("base", str(corpus), SETTINGS, runs=tmp_path)
+
+
+def test_adapters_are_tuned_on_conversations_and_resumed_exactly(tuned, tmp_path):
+    settings = {"train.lora_rank": "2", "data.targets": "response"}
+    whole = tuned("whole", settings)
+    stopped = tuned("stopped", settings, display=StopAt(7))
+    assert stopped.ending.kind == "stopped"
+    resume("stopped", runs=tmp_path)
+    assert_equal_runs(whole.run, stopped.run)
+    assert whole.run.template() is TEMPLATES["plain"]

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from benchmarks import context_page, harness, published
+from benchmarks import context_page, evaluation_page, harness, measures, published
 from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
@@ -130,9 +130,19 @@ def test_the_tables_of_the_context_page_are_what_their_command_writes():
     assert context_page.page(before) == before, "python -m benchmarks.context_page"
 
 
+def test_the_tables_of_the_evaluation_page_are_what_their_command_writes():
+    before = evaluation_page.PAGE.read_text(encoding="utf-8")
+    assert evaluation_page.page(before) == before, "python -m benchmarks.evaluation_page"
+
+
 def test_the_table_of_the_tasks_page_is_what_its_command_writes():
     before = harness.PAGE.read_text(encoding="utf-8")
     assert harness.page(before) == before, "python -m benchmarks.harness --publish"
+
+
+def test_the_table_of_the_measures_page_is_what_its_command_writes():
+    before = measures.PAGE.read_text(encoding="utf-8")
+    assert measures.page(before) == before, "python -m benchmarks.measures RUN --publish"
 
 
 @pytest.mark.parametrize("archive", names((DOCS / "studies").glob("*/runs.tar.xz")))
@@ -155,6 +165,8 @@ def sources_of(page):
             DOCS / "results.json",
             RESULTS / "context-signal.json",
         ]
+    if page == "docs/studies/evaluation.md":
+        return [*(DOCS / "studies" / "evaluation").glob("*.json"), *(DOCS / "studies" / "presets").glob("*.json")]
     return sorted((ROOT / page).parent.glob("*.json"))
 
 
@@ -174,7 +186,8 @@ def test_no_line_of_the_readme_is_wider_than_its_limit():
 
 def test_the_index_of_docs_names_every_page_and_no_other():
     found = LINK.findall((DOCS / "README.md").read_text(encoding="utf-8"))
-    others = {"../CONTRIBUTING.md", "studies/README.md", "studies/context-propagation.md", "notes/README.md"}
+    studies = {f"studies/{name}.md" for name in ("README", "context-propagation", "evaluation")}
+    others = {"../CONTRIBUTING.md", "notes/README.md", *studies}
     assert set(found) == {path.name for path in DOCS.glob("*.md")} - {"README.md"} | others
 
 

@@ -3,6 +3,7 @@
 import json
 import math
 
+import numpy as np
 import pytest
 
 from lmlab import LabError
@@ -18,6 +19,7 @@ from lmlab.recipe import Recipe, override
 from lmlab.report.comparison_table import comparison_parts
 from lmlab.runs import Run
 from lmlab.runs.tags import change_tags
+from lmlab.runs.task_results import ROW, write_task_result
 from lmlab.study.compare.comparing import compare
 from lmlab.study.compare.comparison import Asked
 from lmlab.study.compare.curves import curve_of
@@ -432,6 +434,38 @@ def test_what_a_comparison_printed_can_be_verified(tmp_path, capsys):
     (tmp_path / "b2").rename(tmp_path.parent / "away")
     assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
     assert "is not in" in capsys.readouterr().out
+
+
+def test_what_a_comparison_says_of_tasks_is_recomputed_from_the_outcomes(tmp_path, capsys):
+    outcomes = {"a1": "1" * 40 + "0" * 20, "b1": "10" * 30}
+    for name in outcomes:
+        finished_run(tmp_path, name, 1.8)
+
+    def store(name, text):
+        rows = np.zeros(2 * len(text), ROW)
+        rows["item"], rows["option"] = np.divmod(np.arange(len(rows)), 2)
+        value = {
+            "data_sha256": "0" * 64,
+            "style": "completion",
+            "selected": None,
+            "clusters": None,
+            "standing": "above",
+        }
+        write_task_result(tmp_path / name, "copa", 250, {**value, "outcomes": {"completion": text}}, rows)
+
+    for name, text in outcomes.items():
+        store(name, text)
+    assert main(["compare", "a1", "b1", "--runs", str(tmp_path), "--json"]) == 0
+    file = tmp_path / "said.json"
+    file.write_text(capsys.readouterr().out)
+    (pair,) = json.loads(file.read_text())["tasks"]
+    assert pair["accuracies"] == pytest.approx([40 / 60, 30 / 60])
+    (tmp_path / "a1").rename(tmp_path / "renamed")
+    assert main(["verify", str(file), "--runs", str(tmp_path)]) == 0
+    store("b1", "1" * 60)
+    capsys.readouterr()
+    assert main(["verify", str(file), "--runs", str(tmp_path)]) == 1
+    assert "tasks[0].accuracies[1]: " in capsys.readouterr().out
 
 
 def test_the_curves_of_runs_that_only_tell_the_noise_are_not_read(tmp_path, monkeypatch):

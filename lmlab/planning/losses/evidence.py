@@ -74,7 +74,9 @@ def evidence_for(
     runs: Sequence[Finished],
     calibrations: Mapping[str, Calibration],
 ) -> Evidence:
-    """Return the best evidence for a training of `steps` steps."""
+    """Return the best evidence for a training of `steps` steps: none for one of adapters, which begins from trained weights."""
+    if recipe.train.lora_rank:
+        return Evidence(loss=None, law=None, law_rests_on="no law covers a training from trained weights")
     found = _of_laws(recipe, dataset, steps, runs, calibrations)
     known = _of_the_same(recipe, dataset, steps, runs)
     if known is None or found.law is None or found.loss is None:

@@ -67,10 +67,15 @@ class Rung:
 
 def rungs_of(recipe: Recipe, vocabulary: int, steps: int) -> list[Rung]:
     """Return the ladder for a training of `recipe` with `steps` steps, the cheapest first. LabError where its family has
-    no narrower models.
+    no narrower models, or adapters are trained.
 
     Where even narrow models are too expensive, because the head dominates the FLOPs, all are shortened by the same factor.
     """
+
+    if recipe.train.lora_rank:
+        raise LabError(
+            "a ladder trains narrower models from initial weights, and train.lora_rank adapts trained ones: plan without --ladder"
+        )
 
     def rungs(widest: float, scale: float) -> list[Rung]:
         return [_rung(recipe, vocabulary, steps, widest * width, length * scale) for width, length in DESIGN]
@@ -169,8 +174,8 @@ def _place(recipe: Recipe, data_id: str, steps: int) -> Path:
 
 
 def ladder_seconds(recipe: Recipe, vocabulary: int, steps: int, train_seconds: float) -> float | None:
-    """Return the approximate seconds of a training's ladder; None for a model that has none."""
-    if not family_of(recipe.model).resizes:
+    """Return the approximate seconds of a training's ladder; None for a model, or a training of adapters, that has none."""
+    if recipe.train.lora_rank or not family_of(recipe.model).resizes:
         return None
     rungs = rungs_of(recipe, vocabulary, steps)
     return len(rungs) * START_SECONDS + NARROW * sum(rung.share for rung in rungs) * train_seconds

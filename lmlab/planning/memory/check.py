@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lmlab import LabError
+from lmlab.model.adapter_cost import adapter_parameters, frozen_copies
 from lmlab.model.cost import parameters
 from lmlab.recipe import Recipe
 from lmlab.training.memory import FLOAT_BYTES, device_memory_bytes
@@ -16,8 +17,11 @@ BATCH_BYTES = 16
 
 def needed_bytes(recipe: Recipe, vocabulary: int) -> int:
     """Return a lower limit of a training's memory: activations, which depend on the engine, aren't counted."""
-    weights = parameters(recipe.model, vocabulary)["total"] * NUMBERS_A_PARAMETER * FLOAT_BYTES
-    return weights + recipe.train.batch * recipe.model.context * BATCH_BYTES
+    count = parameters(recipe.model, vocabulary)["total"] * NUMBERS_A_PARAMETER
+    if recipe.train.lora_rank:
+        count = parameters(recipe.model, vocabulary)["total"] + frozen_copies(recipe)
+        count += adapter_parameters(recipe) * NUMBERS_A_PARAMETER
+    return count * FLOAT_BYTES + recipe.train.batch * recipe.model.context * BATCH_BYTES
 
 
 def require_memory(recipe: Recipe, policy: Policy, vocabulary: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmlab.model.adapter_cost import trained_parameters
 from lmlab.model.cost import activation_bytes, parameters
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe
@@ -27,6 +28,7 @@ class MemoryParts:
     gradients: int
     """In `gradient_sets` copies."""
     optimizer: int
+    """With low-rank adapters also these, and the frozen matrices beside the merged ones."""
     activations: int
     """Activations saved for backward, without the logits."""
     logits: int
@@ -73,7 +75,7 @@ def memory_parts(
     known = {
         "program": program,
         "weights": count * FLOAT_BYTES,
-        "gradients": count * FLOAT_BYTES * gradient_sets(recipe, policy),
+        "gradients": trained_parameters(recipe, vocabulary) * FLOAT_BYTES * gradient_sets(recipe, policy),
         "optimizer": max(0, checkpoint - count * FLOAT_BYTES),
         "activations": max(0, kept - saved_logits),
         "logits": saved_logits + more_logits,

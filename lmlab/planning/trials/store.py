@@ -89,7 +89,9 @@ def facts_of_steps(recipe: Recipe, vocabulary: int) -> dict[str, Any]:
     optim = recipe.optim
     # Muon's share of a step grows with its iterations; otherwise only the kind of optimizer matters.
     work = [optim.kind, optim.iterations] if isinstance(optim, Muon) else [optim.kind]
-    return {**cut, "model": dataclasses.asdict(recipe.model), "optim": work, "vocabulary": vocabulary}
+    train = recipe.train
+    adapters = {"lora": [train.lora_rank, train.lora_layers]} if train.lora_rank else {}
+    return {**cut, **adapters, "model": dataclasses.asdict(recipe.model), "optim": work, "vocabulary": vocabulary}
 
 
 def facts_of(recipe: Recipe, vocabulary: int, data_folder: str | Path) -> dict[str, Any]:

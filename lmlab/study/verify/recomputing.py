@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from lmlab.study.grid.ledger import recomputed
 from lmlab.study.grid.pruning_runs import heading_at
 from lmlab.study.grid.study_plan import StudyPlan, plan_from
 from lmlab.study.results import KIND as RESULTS
-from lmlab.study.results import own_figures, stored_text_figures, task_figure
+from lmlab.study.results import measured_figures, own_figures, stored_text_figures, task_figure
 
 OF_STUDY = ("measure", "level", "noise", "cells", "effects")
 FORMER_ROWS = {
@@ -187,6 +187,9 @@ def of_comparison(value: Mapping[str, Any], origin: str, index: RunIndex) -> Rec
         {**rows.get(FORMER_ROWS.get(row["name"], row["name"]), {}), "name": row["name"]} for row in value["ratios"]
     ]
     recomputation.figures += [(name, value.get(name), _renamed(found[name], names)) for name in OF_COMPARISON]
+    if "tasks" in value:  # not in files of earlier versions
+        sides = {f"{run}@{step}": f"{name}@{step}" for run, name in names.items() for step in _steps_in(found["tasks"])}
+        recomputation.figures.append(("tasks", value["tasks"], _renamed(found["tasks"], sides)))
     return recomputation
 
 
@@ -218,6 +221,8 @@ def of_results(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomp
             "own": own_figures(run, step),
             "tasks": {task: task_figure(run, task, step) for task in row["tasks"]},
         }
+        if row.get("measures") is not None:
+            now["measures"] = measured_figures(run, step)
         if row["text"] is not None:
             now["text"] = stored_text_figures(run, str(row["text_id"]), str(value["split"]), step)
         for name, found in now.items():
@@ -295,6 +300,11 @@ def _record(name: str, number: str, index: RunIndex, recomputation: Recomputatio
         recomputation.missing.append(index.missing(str(name), str(number)))
         return None
     return read_record(run)
+
+
+def _steps_in(pairs: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the steps of all sides, which are called NAME@STEP."""
+    return {str(pair[side]).rpartition("@")[2] for pair in pairs for side in ("first", "second")}
 
 
 def _renamed(value: Any, names: Mapping[str, str]) -> Any:
