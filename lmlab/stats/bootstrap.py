@@ -9,6 +9,7 @@ Introduction to the Bootstrap, chapter 13). Tokens of one unit are dependent, so
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,14 +98,25 @@ def ratio_draws(
     count = len(above)
     if count < 2 or below.sum() == 0:
         return np.empty(0)
+    drawn = sum_draws((above, below), resamples, seed)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(drawn[:, 0] / drawn[:, 1])
+
+
+def sum_draws(columns: Sequence[NDArray[np.float64]], resamples: int = 1000, seed: int = 0) -> NDArray[np.float64]:
+    """Return the sums of columns, each [units], over the units of each bootstrap draw: [resamples, columns].
+
+    All columns are summed over the same drawn units. The same arguments give the same draws.
+    """
+    count = len(columns[0])
     generator = np.random.default_rng(seed)
-    ratios = np.empty(resamples)
+    sums = np.empty((resamples, len(columns)))
     rows = max(1, DRAWS_AT_ONCE // count)
     for first in range(0, resamples, rows):
         drawn = generator.integers(0, count, size=(min(rows, resamples - first), count))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratios[first : first + len(drawn)] = above[drawn].sum(axis=1) / below[drawn].sum(axis=1)
-    return ratios
+        for place, column in enumerate(columns):
+            sums[first : first + len(drawn), place] = column[drawn].sum(axis=1)
+    return sums
 
 
 def _measured(numerators: ArrayLike, denominators: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
