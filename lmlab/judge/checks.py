@@ -32,6 +32,10 @@ MOST_CREDIT = 1 / 3
 LEAST_TAU = 0.3
 MOST_STYLE = 0.1
 """Of the distance between the reference and the lowest rung, which a change of style alone may bring."""
+LEAST_STYLE_LIMIT = 2.0
+"""Points that a change of style may bring in any case."""
+TOO_WIDE = 3.0
+"""An interval that reaches beyond so many times the limit says nothing about a bias of that size."""
 MOST_PLACE = 10.0
 """Points that the place in the prompt may bring, of 100."""
 MOST_PREFERENCE = 0.1
@@ -170,17 +174,18 @@ def style_checks(replies: Replies) -> list[Check]:
     for name in STYLES:
         pair = (replies.names.index(name), base)
         compared = compare(replies, [pair])[0]
-        most = MOST_STYLE * abs(span)
+        most = max(MOST_STYLE * abs(span), LEAST_STYLE_LIMIT)
         beyond = compared.low > most or compared.high < -most
+        told = beyond or max(compared.high, -compared.low) <= TOO_WIDE * most
         biased = compared.kind != "indistinguishable"
         figure = f"{compared.difference:+.1f} points ({compared.low:+.1f} to {compared.high:+.1f})"
         note = "" if room else f"; the text itself gets {level:.0f}, which hides a bias"
         found.append(
             Check(
                 name=f"style: {name}",
-                fit=None if math.isnan(span) or math.isnan(compared.difference) else not beyond,
-                figure=figure + (", a bias" if biased else "") + note,
-                limit=f"within {most:.1f} points, {MOST_STYLE:.0%} of the ladder's span",
+                fit=not beyond if told and not math.isnan(span) else None,
+                figure=figure + (", a bias" if biased else "" if told else ", too wide to tell") + note,
+                limit=f"within {most:.1f} points",
                 values={**compared.to_json(), "span": span, "room": room, "biased": biased},
             )
         )

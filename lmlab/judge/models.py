@@ -13,6 +13,7 @@ from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.models_of_others import PREFIX, Foreign, is_foreign, load_foreign
 from lmlab.files import cache_folder, read_json, sha256_of_file
 from lmlab.judge.questions import digest
+from lmlab.model.cost import parameters
 from lmlab.runs import open_run
 
 MOST_MODELS = 8
@@ -38,6 +39,8 @@ class Contestant:
     template: Template
     tuned: bool
     """Whether the template is the model's own."""
+    parameters: int | None
+    """None where it isn't known before the model is loaded."""
 
     def load(self, device: str) -> Loaded | Foreign:
         """Load the model."""
@@ -67,7 +70,7 @@ def find_models(references: Sequence[str], runs: Path, template: str = "") -> li
 
 def _own(reference: str, runs: Path, forced: Template | None) -> Contestant:
     run, which = open_run(reference, runs)
-    run.recipe()
+    recipe = run.recipe()
     checkpoint, _ = checkpoint_in(run, which or "best")
     path = run.folder / FILE
     own = template_from_json(read_json(path)) if path.exists() else None
@@ -80,6 +83,7 @@ def _own(reference: str, runs: Path, forced: Template | None) -> Contestant:
         weights=checkpoint.sha256_of("weights"),
         template=forced or own or TEMPLATES[FALLBACK],
         tuned=own is not None and forced in (None, own),
+        parameters=parameters(recipe.model, int(run.fact("vocabulary_size")))["total"],
     )
 
 
@@ -98,4 +102,5 @@ def _foreign(reference: str, forced: Template | None) -> Contestant:
         weights=weights,
         template=forced or TEMPLATES[FALLBACK],
         tuned=False,
+        parameters=None,
     )

@@ -181,6 +181,7 @@ def plan(
     if method == "listwise" and count > len(LABELS):
         raise LabError(f"one prompt can hold {len(LABELS)} answers, got {count}: compare fewer models at once")
     asks: list[Ask] = []
+    shown: list[tuple[int, ...]]
     for place in places:
         if method == "score":
             shown = [(number,) for number in range(count)]

@@ -56,13 +56,13 @@ class Compared:
 def compare(replies: Replies, pairs: Sequence[Pair]) -> list[Compared]:
     """Return the verdicts on pairs of candidates, over all questions that were asked."""
     asked = replies.asked()
-    duels = [tuple(points[asked] for points in replies.duel(*pair)) for pair in pairs]
+    duels = [(one[asked], other[asked]) for one, other in (replies.duel(*pair) for pair in pairs)]
     return compared_scores([(replies.names[a], replies.names[b]) for a, b in pairs], duels, SCALE)
 
 
 def compared_scores(
     names: Sequence[tuple[str, str]],
-    duels: Sequence[tuple[NDArray[np.float64], ...]],
+    duels: Sequence[tuple[NDArray[np.float64], NDArray[np.float64]]],
     scale: tuple[float, float],
 ) -> list[Compared]:
     """Return the verdicts on pairs of scores, each [questions], of which the higher is better; NaN is missing."""
