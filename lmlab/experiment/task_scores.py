@@ -16,7 +16,7 @@ from lmlab import LabError, StorageError, __version__
 from lmlab.data.dataset import Dataset
 from lmlab.data.progress import Progress, shown
 from lmlab.evaluation.tasks import TASKS, Task
-from lmlab.evaluation.tasks.contamination import is_quick, shares_in_training, summarise
+from lmlab.evaluation.tasks.contamination import shares_in_training, summarise
 from lmlab.evaluation.tasks.encoding import Encoder
 from lmlab.evaluation.tasks.figures import clusters_of
 from lmlab.evaluation.tasks.files import available, default_folder, read_task
@@ -25,6 +25,7 @@ from lmlab.evaluation.tasks.outcomes import RIGHT
 from lmlab.evaluation.tasks.pairs import Compared, Side, TaskPair, verdicts
 from lmlab.evaluation.tasks.scoring import Scorer
 from lmlab.evaluation.tasks.selection import select
+from lmlab.evaluation.training_text import is_quick
 from lmlab.experiment.arithmetic import arithmetic_of
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.loaded import Loaded, load

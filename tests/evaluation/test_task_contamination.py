@@ -53,7 +53,7 @@ def slow_share(item, texts):
 
 @pytest.mark.parametrize("tokenizer", ["bpe", "characters", "bytes", "words"])
 def test_shares_equal_those_of_a_slow_search(tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "TOKENS_A_TIME", 300)
+    monkeypatch.setattr("lmlab.evaluation.training_text.TOKENS_A_TIME", 300)
     monkeypatch.setattr(module, "OVERLAP", 160)
     dataset = prepared(tmp_path, tokenizer)
     tokens, starts = dataset.tokens("train"), dataset.document_starts("train")

@@ -12,7 +12,7 @@ compared by 64-bit hashes, so that a match by chance is expected once in about a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,17 +24,15 @@ from lmlab.data.hygiene.hashing import window_hashes
 from lmlab.data.hygiene.shingles import word_hashes
 from lmlab.data.progress import Progress
 from lmlab.evaluation.tasks.item import Item
+from lmlab.evaluation.training_text import portions, training_bytes
 from lmlab.stats.proportion import Proportion, proportion
 
 LONG, SHORT, SHORTEST = 13, 8, 5
 MOSTLY = 0.7
 FEWEST_CLEAN = 100
 """Items from which an accuracy on the part that isn't in training is given."""
-QUICK_BYTES = 256_000_000
-"""Training text up to this size is searched without being asked."""
 LABELS = re.compile(r"(?m)^(?:Question|Passage|Answer):")
 """Words of prompts that are no part of a task's text."""
-TOKENS_A_TIME = 1 << 18
 OVERLAP = 1 << 10
 """Tokens that two portions have in common: more than 13 words have."""
 SIEVE_BITS = 22
@@ -103,21 +101,12 @@ def shares_in_training(
     """
     items = [item for one in tasks for item in one]
     index = _Index(items)
-    progress.begin("looking for the tasks' text in training", _training_bytes(dataset))
-    for text, begins, last in _portions(dataset):
+    progress.begin("looking for the tasks' text in training", training_bytes(dataset))
+    for text, begins, last in portions(dataset, OVERLAP):
         index.look_up(text, begins, last)
         progress.advance(len(text))
     shares = index.shares()
     return np.split(shares, np.cumsum([len(one) for one in tasks])[:-1])
-
-
-def is_quick(dataset: Dataset) -> bool:
-    """Return whether the training split is small enough to be searched without being asked."""
-    return _training_bytes(dataset) <= QUICK_BYTES
-
-
-def _training_bytes(dataset: Dataset) -> int:
-    return int(dataset.document_bytes("train").sum())
 
 
 class _Sequences:
@@ -187,24 +176,3 @@ class _Index:
 
 def _slot(hashes: np.ndarray) -> np.ndarray:
     return (hashes >> np.uint64(64 - SIEVE_BITS)).astype(np.int64)
-
-
-def _portions(dataset: Dataset) -> Iterator[tuple[np.ndarray, np.ndarray, bool]]:
-    """Yield (text as uint8, offsets of its documents, whether it is the last) of the training split; portions overlap."""
-    tokens, starts = dataset.tokens("train"), dataset.document_starts("train")
-    sizes = dataset.token_bytes()
-    for begin in range(0, len(tokens), TOKENS_A_TIME):
-        end = min(begin + TOKENS_A_TIME + OVERLAP, len(tokens))
-        ids = tokens[begin:end].astype(np.int64)
-        inside = (
-            starts[np.searchsorted(starts, begin, side="right") : np.searchsorted(starts, end, side="left")] - begin
-        )
-        if sizes is None:
-            texts = [dataset.tokenizer.decode_bytes(part) for part in np.split(ids, inside)]
-            text, begins = b"".join(texts), np.cumsum([0, *map(len, texts[:-1])])
-        else:
-            text = dataset.tokenizer.decode_bytes(ids)
-            begins = np.append(0, np.cumsum(sizes[ids], dtype=np.int64))[np.append(0, inside)]
-        yield np.frombuffer(text, np.uint8), begins.astype(np.int64), end == len(tokens)
-        if end == len(tokens):
-            return

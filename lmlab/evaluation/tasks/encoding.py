@@ -3,7 +3,8 @@
 The prompt and the answer are encoded together, and the answer's tokens are those that hold a byte of it. White space at the
 prompt's end is moved to the answer, since many tokenizers join it with what follows. Both are as in lm-evaluation-harness 0.4.13,
 which takes the tokens behind as many as the prompt alone has. That differs only where one token holds bytes of both: here it is
-scored with the answer, so that the scored tokens always spell all of the answer.
+scored with the answer, so that the scored tokens always spell all of the answer. An encoder that takes them `apart` encodes each by
+itself, as for a model that is asked with the prompt alone.
 
 A text that is longer than the context loses tokens at its beginning. An item of which an option can't be scored in full is
 unscorable: it is counted, with the reason, and no part of the accuracy.
@@ -38,6 +39,8 @@ class Encoder:
     """The token before a text without a prompt, which nothing else would predict."""
     begin: int | None = None
     """The token before every text, for a model whose training texts all began with it; None: only before one without a prompt."""
+    apart: bool = False
+    """Whether answers are encoded by themselves, after all of the prompt: as a model reads them that generates after the prompt."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -111,6 +114,8 @@ class _Encoded:
 
 def _encoded(encoder: Encoder, options: Sequence[Option]) -> list[_Encoded]:
     """Return the tokens of each option, of which the tokenizer knows all symbols."""
+    if encoder.apart:
+        return _encoded_apart(encoder, options)
     tokenizer = encoder.tokenizer
     prompts = [option.prompt.rstrip() for option in options]
     whole = tokenizer.encode_batch([option.text for option in options])
@@ -125,6 +130,23 @@ def _encoded(encoder: Encoder, options: Sequence[Option]) -> list[_Encoded]:
     return [
         _placed(encoder, ids.astype(np.int64), first, bool(prompt), size, joined)
         for ids, (first, joined), prompt, size in zip(whole, borders, prompts, bytes_of, strict=True)
+    ]
+
+
+def _encoded_apart(encoder: Encoder, options: Sequence[Option]) -> list[_Encoded]:
+    """Return the tokens of each option's prompt, followed by those of its answer."""
+    prompts = encoder.tokenizer.encode_batch([option.prompt for option in options])
+    answers = encoder.tokenizer.encode_batch([option.answer for option in options])
+    return [
+        _placed(
+            encoder,
+            np.concatenate([prompt, answer]).astype(np.int64),
+            len(prompt),
+            bool(option.prompt),
+            len(option.answer.encode()),
+            joined=False,
+        )
+        for option, prompt, answer in zip(options, prompts, answers, strict=True)
     ]
 
 
