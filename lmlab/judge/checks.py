@@ -47,6 +47,9 @@ NO_ROOM = (10.0, 90.0)
 """A mean of the styled text outside of these leaves a bias little room to show."""
 
 
+CHECKPOINTS = "ladder: checkpoints of "
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One property of a judge."""
