@@ -154,9 +154,10 @@ def _verdict(prefix: str, pair: Compared, unit: str) -> Styled:
     needed = (
         "" if pair.needed is None or pair.kind != "indistinguishable" else f"; so much takes {pair.needed:,} questions"
     )
+    chance = "" if math.isnan(pair.adjusted_p_value) else f"p {pair.adjusted_p_value:.2g}, "
     text = (
         f"{prefix}{pair.first} against {pair.second}: {pair.kind} ({pair.difference:+.2f} {unit}, {pair.low:+.2f} to "
-        f"{pair.high:+.2f}; p {pair.adjusted_p_value:.2g}, {pair.questions} questions{needed})"
+        f"{pair.high:+.2f}; {chance}{pair.questions} questions{needed})"
     )
     return Styled(text, COLOURS[pair.kind])
 

@@ -74,7 +74,9 @@ def test_a_damaged_file_of_the_cache_is_asked_again(tmp_path):
         assert len(server.asked) == 5
 
 
-@pytest.mark.parametrize("address", ["localhost:1", "ftp://x/v1", "http://user:pass@x/v1", "http://x/v1?key=1", "http://"])
+@pytest.mark.parametrize(
+    "address", ["localhost:1", "ftp://x/v1", "http://user:pass@x/v1", "http://x/v1?key=1", "http://"]
+)
 def test_an_address_without_a_scheme_or_with_a_password_is_refused(address):
     with pytest.raises(LabError, match="--judge"):
         require_address(address, "--judge")
