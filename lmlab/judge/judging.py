@@ -255,17 +255,20 @@ def _judged(
     examination = ladder = None
     fit = True
     if on:
-        progress.begin(f"{settings.name} is examined", None, "replies")
+        asks = plan(settings.method, rungs, range(len(on)), asked.seed) if rungs else []
+        known = known_candidates(on, asked.seed)
+        total = len(asks) + len(fit_asks(settings.method, known, len(on), asked.seed))
+        progress.begin(f"{settings.name} is examined", total, "replies")
         examination = examined(judge, on, asked.seed, progress.advance)
-        if rungs:
+        if asks:
             ladder = replies_for(settings.method, rungs, len(on))
-            asks = plan(settings.method, rungs, range(len(on)), asked.seed)
             ask_all(judge, asks, rungs, on, ladder, progress.advance)
         fit = fitness_of(examination, on, asked.seed, None if ladder is None else (asked.ladder, ladder)).fit
     replies: Replies | None = None
     order: tuple[int, ...] = ()
     if fit or asked.anyway:
-        progress.begin(f"{settings.name} judges", None, "replies")
+        total = len(plan(settings.method, candidates, range(len(questions)), asked.seed))
+        progress.begin(f"{settings.name} judges", total, "replies")
         replies, order = _about_models(judge, asked, questions, candidates, progress)
     return JudgeRaw(
         name=settings.name,
