@@ -21,7 +21,6 @@ from benchmarks.machine import context
 from benchmarks.render import fill
 from benchmarks.scripted_judges import Scripted
 from benchmarks.worker import ROOT
-from lmlab.data.instructions.template import Message
 from lmlab.files import write_json, write_text
 from lmlab.judge.client import Call, Judge, JudgeSettings, Result
 from lmlab.judge.fitness import ITEMS, examined, fitness_of
@@ -30,9 +29,10 @@ from lmlab.judge.questions import Question
 from lmlab.judge.rounds import ask_all, plan, replies_for
 from lmlab.judge.texts import Candidate, corrupted
 from lmlab.judge.verdicts import compare, decided
+from lmlab.recipe.template import Message
 from lmlab.stats.proportion import wilson
 
-EXAMINATIONS = 100
+EXAMINATIONS = 40
 VERDICTS = 200
 LOOK = 20
 """Questions between two looks."""

@@ -2,7 +2,7 @@
 
     {"question": 941, "model": "base@1500", "right": true}
 
-`question` is the record's place in the file of questions, from 1; `model` is a model's name as in the tables.
+`question` is the record's place among those of the file that have an answer, from 1; `model` is a model's name as in the tables.
 """
 
 from __future__ import annotations

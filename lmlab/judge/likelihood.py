@@ -10,7 +10,6 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from lmlab.data.instructions.template import Template
 from lmlab.data.progress import Progress
 from lmlab.evaluation.answers import likelihoods
 from lmlab.evaluation.tasks.encoding import Encoder
@@ -22,6 +21,7 @@ from lmlab.experiment.task_scores import encoder_of
 from lmlab.generation.prompts import first_token
 from lmlab.judge.questions import Question
 from lmlab.model.trainable import TrainableModel
+from lmlab.recipe.template import Template
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmlab import LabError
-from lmlab.data.instructions.template import FILE, TEMPLATES, Template, template_from_json, template_named
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.models_of_others import PREFIX, Foreign, is_foreign, load_foreign
-from lmlab.files import cache_folder, read_json, sha256_of_file
+from lmlab.files import cache_folder, sha256_of_file
 from lmlab.judge.questions import digest
 from lmlab.model.cost import parameters
+from lmlab.recipe.template import TEMPLATES, Template, template_named
 from lmlab.runs import open_run
 
 MOST_MODELS = 8
@@ -72,8 +72,7 @@ def _own(reference: str, runs: Path, forced: Template | None) -> Contestant:
     run, which = open_run(reference, runs)
     recipe = run.recipe()
     checkpoint, _ = checkpoint_in(run, which or "best")
-    path = run.folder / FILE
-    own = template_from_json(read_json(path)) if path.exists() else None
+    own = run.template()
     return Contestant(
         name=f"{run.name}@{checkpoint.step}",
         reference=f"{run.folder}@{which or 'best'}",

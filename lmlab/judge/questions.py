@@ -17,7 +17,7 @@ import numpy as np
 
 from lmlab import LabError
 from lmlab.data.instructions.records import Conversation, read_conversations
-from lmlab.data.instructions.template import Message
+from lmlab.recipe.template import Message
 
 Part = Literal["all", "train", "test", "valid"]
 TRAIN_PERCENT, TEST_PERCENT = 85, 10
@@ -28,7 +28,7 @@ class Question:
     """One question with its reference answer."""
 
     number: int
-    """The record's place in the file, from 1."""
+    """The record's place among those of the file that have an answer, from 1."""
     messages: tuple[Message, ...]
     """The conversation up to the answer; the last message is the user's."""
     reference: str
@@ -54,7 +54,7 @@ class Questions:
     file: str
     part: Part
     records: int
-    """Records in the file."""
+    """Records in the file that have an answer."""
     questions: tuple[Question, ...]
 
     @property

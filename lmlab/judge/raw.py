@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lmlab import LabError
-from lmlab.data.instructions.template import Message
 from lmlab.judge.questions import Question, digest
 from lmlab.judge.rounds import Replies, replies_from_json
+from lmlab.recipe.template import Message
 
 FORMAT = 1
 KIND = "judged"
