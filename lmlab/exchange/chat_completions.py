@@ -20,16 +20,22 @@ KEY = "OPENAI_API_KEY"
 LARGEST_ANSWER = 1 << 22
 RETRIED = {408, 409, 425, 429, 500, 502, 503, 504}
 """HTTP statuses that may be gone a moment later."""
+REJECTED = {400, 413, 422}
 LONGEST_WAIT_SECONDS = 120.0
+LONGEST_REASON = 200
+"""Characters of a server's own words in an error."""
 
 
 class ServerFailed(LabError):
     """A server gave no usable answer."""
 
-    def __init__(self, line: str, passing: bool, wait_seconds: float = 0.0) -> None:
-        """`passing`: the same request may succeed later, after the server's own `wait_seconds` (0: unknown)."""
+    def __init__(self, line: str, passing: bool, rejected: bool = False, wait_seconds: float = 0.0) -> None:
+        """`passing`: the same request may succeed later, after the server's own `wait_seconds` (0: unknown); `rejected`: the server
+        works, and doesn't accept this request, such as a prompt that is too long for it.
+        """
         super().__init__(line)
         self.passing = passing
+        self.rejected = rejected
         self.wait_seconds = wait_seconds
 
 
@@ -96,14 +102,25 @@ def _post(address: str, body: dict[str, Any], timeout_seconds: float) -> Any:
         with urllib.request.build_opener(_Unredirected).open(request, timeout=timeout_seconds) as response:
             return json.loads(response.read(LARGEST_ANSWER))
     except urllib.error.HTTPError as error:
-        error.close()
+        said = _said(error)
         hint = f"; is {KEY} set?" if error.code in (401, 403) else ""
         hint = "; give the address that it redirects to" if 300 <= error.code < 400 else hint
-        line = without_key(f"{address} answered {error.code} {error.reason}{hint}")
-        raise ServerFailed(line, passing=error.code in RETRIED, wait_seconds=_wait(error)) from None
+        line = without_key(f"{address} answered {error.code} {error.reason}{said}{hint}")
+        passing, rejected = error.code in RETRIED, error.code in REJECTED
+        raise ServerFailed(line, passing=passing, rejected=rejected, wait_seconds=_wait(error)) from None
     except (OSError, ValueError) as error:
         line = without_key(f"{address} can't be asked ({error}): expected an OpenAI-compatible server there")
         raise ServerFailed(line, passing=isinstance(error, OSError)) from None
+
+
+def _said(error: urllib.error.HTTPError) -> str:
+    """Return the message in an error's JSON, as the end of a line; empty if there is none. Closes the connection."""
+    try:
+        with error:
+            message = json.loads(error.read(LARGEST_ANSWER))["error"]["message"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+    return f" ({message[:LONGEST_REASON]})" if isinstance(message, str) and message else ""
 
 
 def _wait(error: urllib.error.HTTPError) -> float:

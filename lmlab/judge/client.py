@@ -24,6 +24,8 @@ FORMAT = 1
 FOLDER = "judge"
 LARGEST_CALL = 1 << 23
 TRIES = 5
+REJECTED = "rejected by the server"
+"""The failure of a call that the server doesn't accept, such as a prompt longer than its context; it isn't kept."""
 FIRST_PAUSE_SECONDS = 1.0
 BYTES_A_TOKEN = 4.0
 """Of English text and JSON under large vocabularies, for an estimate before anything is asked."""
@@ -90,6 +92,8 @@ class Judge:
     settings: JudgeSettings
     folder: Path = field(default_factory=lambda: cache_folder() / FOLDER)
     sleep: Callable[[float], object] = time.sleep
+    rejection: str = ""
+    """Why the server rejected the last call that it did; empty if it accepted all."""
 
     def ask(self, calls: Sequence[Call]) -> Iterator[Result]:
         """Yield the results in order; LabError where the server fails, after which the same command continues."""
@@ -111,7 +115,14 @@ class Judge:
         key = self._key(call)
         stored = self._read(key)
         if stored is None:
-            stored = self._asked(call)
+            try:
+                stored = self._asked(call)
+            except ServerFailed as failure:
+                if not failure.rejected:
+                    raise LabError(f"{failure}; the calls so far are kept, and the same command continues") from None
+                self.rejection = str(failure)
+                reply = Reply(failure=REJECTED)
+                return Result(reply=reply, text="", key=key, prompt_tokens=0, completion_tokens=0)
             path = self._path(key)
             make_folder(path.parent)
             write_bytes(path, json_bytes(stored))
@@ -152,7 +163,7 @@ class Judge:
                 answer = chat(self.settings.address, body, self.settings.timeout_seconds)
             except ServerFailed as failure:
                 if not failure.passing or tried == TRIES:
-                    raise LabError(f"{failure}; the calls so far are kept, and the same command continues") from None
+                    raise
                 self.sleep(max(pause, failure.wait_seconds))
                 pause *= 2
                 continue

@@ -124,6 +124,8 @@ def judge_models(
         rungs = _rungs(asked, questions.questions, examined_on, runs, progress) if judges else []
         for judge in judges:
             one = _judged(judge, asked, questions.questions, candidates, examined_on, rungs, progress)
+            if judge.rejection:
+                say(judge.rejection)
             raw = dataclasses.replace(raw, judges=(*raw.judges, one))
         figures = figures_of(raw)
         return figures, write_judged(figures, runs)

@@ -73,7 +73,7 @@ class Reply:
     scores: tuple[float, ...] = ()
     """One for each answer in the prompt's order: of a pair 1 for the better one, 0.5 for a tie; empty for a failure."""
     failure: str = ""
-    """Why it couldn't be read: empty, refusal, not JSON, other fields, out of range, too long."""
+    """Why it couldn't be read: empty, refusal, not JSON, other fields, out of range, too long, rejected by the server."""
 
 
 def messages_for(

@@ -29,6 +29,8 @@ def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.data.manifest import FORMAT as data_set
     from lmlab.data.shards.hub import FORMAT as hub_list
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
+    from lmlab.judge.client import FORMAT as judge_call
+    from lmlab.judge.raw import FORMAT as judgement
     from lmlab.native.build import RECORD_FORMAT as build
     from lmlab.recipe.text import FORMAT as recipe
     from lmlab.runs.black_boxes import FORMAT as black_box
@@ -46,6 +48,9 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "black box": str(black_box),
         "task result": str(task_result),
         "text score": str(text_score),
+        "answers": str(lines.FORMAT),
+        "judgement": str(judgement),
+        "call of a judge": str(judge_call),
         "lock": str(lines.FORMAT),
         "state": str(state),
         "manifest of a checkpoint": str(manifest.FORMAT),

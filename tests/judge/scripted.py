@@ -16,7 +16,7 @@ def served(reply, statuses=()):
             self.server.asked.append(body)
             self.server.headers.append(dict(self.headers))
             status = self.server.statuses.pop(0) if self.server.statuses else 200
-            content = b""
+            content = b'{"error": {"message": "too long"}}' if status == 400 else b""
             if status == 200:
                 said = reply(body["messages"][-1]["content"])
                 choice = {"message": {"role": "assistant", "content": said}, "finish_reason": "stop"}

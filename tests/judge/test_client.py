@@ -28,8 +28,8 @@ def test_each_call_is_sent_once_and_a_second_pass_comes_from_the_cache(tmp_path)
 
 
 def test_a_killed_judgement_continues_where_it_was(tmp_path):
-    with served(lambda prompt: '{"score": 5}', statuses=[200, 200, 200, 400]) as server:
-        with pytest.raises(LabError, match="answered 400 .*the calls so far are kept"):
+    with served(lambda prompt: '{"score": 5}', statuses=[200, 200, 200, 404]) as server:
+        with pytest.raises(LabError, match="answered 404 .*the calls so far are kept"):
             list(judge(server, tmp_path, parallel=1).ask(CALLS))
         sent = len(server.asked)
         assert len(list(judge(server, tmp_path).ask(CALLS))) == 6
@@ -50,6 +50,15 @@ def test_passing_failures_are_retried_and_others_are_not(tmp_path):
         with pytest.raises(LabError, match="answered 500"):
             one.result(CALLS[2])
         assert len(server.asked) == 9
+
+
+def test_a_prompt_that_the_server_rejects_is_a_failure_with_the_servers_reason(tmp_path):
+    with served(lambda prompt: "7", statuses=[400]) as server:
+        one = judge(server, tmp_path, parallel=1)
+        found = list(one.ask(CALLS[:2]))
+        assert [result.reply.failure for result in found] == ["rejected by the server", ""]
+        assert "answered 400 Bad Request (too long)" in one.rejection
+        assert judge(server, tmp_path).result(CALLS[0]).reply.scores == (7.0,)  # it isn't kept
 
 
 def test_the_key_is_sent_to_the_address_alone_and_never_stored(tmp_path, monkeypatch):
