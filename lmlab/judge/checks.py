@@ -47,6 +47,7 @@ NO_ROOM = (10.0, 90.0)
 """A mean of the styled text outside of these leaves a bias little room to show."""
 
 
+UNREAD = "no reply could be read"
 CHECKPOINTS = "ladder: checkpoints of "
 
 
@@ -99,7 +100,7 @@ def control_checks(replies: Replies) -> list[Check]:
             Check(
                 name=f"control: {name}",
                 fit=compared.kind == "better" and not credited,
-                figure=f"{points} {_range(mean.mean)}, the reference {top:.1f}",
+                figure=_if_read(f"{points} {_range(mean.mean)}, the reference {top:.1f}", mean.mean.estimate + top),
                 limit="below the reference"
                 + ("" if replies.method == "pairwise" else f", and at most {MOST_CREDIT:.0%} of its score"),
                 values={"mean": mean.to_json(), "reference": top, "verdict": compared.to_json()},
@@ -121,8 +122,11 @@ def ladder_check(replies: Replies, ladder: Sequence[str] = LADDER, name: str = "
     return Check(
         name=name,
         fit=None if math.isnan(tau.low) and not math.isnan(tau.estimate) else bool(shown),
-        figure=f"tau {tau.estimate:.2f} {_range(tau, 2)}; means {', '.join(f'{mean:.0f}' for mean in means)}"
-        + ("" if in_order else " (not in order)"),
+        figure=_if_read(
+            f"tau {tau.estimate:.2f} {_range(tau, 2)}; means {', '.join(f'{mean:.0f}' for mean in means)}"
+            + ("" if in_order else " (not in order)"),
+            float(means[0]),
+        ),
         limit=f"above 0, and not below {LEAST_TAU}",
         values={
             "tau": tau.estimate,
@@ -161,7 +165,9 @@ def again_check(replies: Replies, names: Sequence[str] = REPEATED) -> Check:
     return Check(
         name="the same text twice",
         fit=not found.too_many if comparisons else None,
-        figure=f"{false} false verdicts in {comparisons} comparisons; scores differ by {spread:.1f} (SD)",
+        figure=_if_read(
+            f"{false} false verdicts in {comparisons} comparisons; scores differ by {spread:.1f} (SD)", spread
+        ),
         limit=f"at most {SIGNIFICANT:.0%} false",
         values={**found.to_json(), "spread": spread, "block": BLOCK},
     )
@@ -188,8 +194,11 @@ def style_checks(replies: Replies) -> list[Check]:
             Check(
                 name=f"style: {name}",
                 fit=not beyond if told and not math.isnan(span) else None,
-                figure=figure + (", a bias" if biased else "" if told else ", too wide to tell") + note,
-                limit=f"within {most:.1f} points",
+                figure=_if_read(
+                    figure + (", a bias" if biased else "" if told else ", too wide to tell") + note,
+                    compared.difference,
+                ),
+                limit=f"within {LEAST_STYLE_LIMIT if math.isnan(most) else most:.1f} points",
                 values={**compared.to_json(), "span": span, "room": room, "biased": biased},
             )
         )
@@ -236,6 +245,11 @@ def _order_check(replies: Replies) -> Check:
         limit=f"more consistent than by chance, and within {MOST_PREFERENCE:.0%}",
         values=found.to_json(),
     )
+
+
+def _if_read(figure: str, value: float) -> str:
+    """Return the figure's words, or that there is none."""
+    return UNREAD if math.isnan(value) else figure
 
 
 def _range(interval: Interval, digits: int = 1) -> str:
