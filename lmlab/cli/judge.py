@@ -18,8 +18,8 @@ from lmlab.cli.printing import show, show_json
 from lmlab.cli.progress import progress_for
 
 if TYPE_CHECKING:
+    from lmlab.judge.asked import AskedJudging, Cost
     from lmlab.judge.client import JudgeSettings
-    from lmlab.judge.judging import AskedJudging, Cost
 
 ADDRESS = "OPENAI_BASE_URL"
 NONE = "none"
@@ -137,7 +137,7 @@ def _refuse_wrong(flags: JudgeFlags) -> None:
 
 
 def _asked(flags: JudgeFlags) -> AskedJudging:
-    from lmlab.judge.judging import AskedJudging
+    from lmlab.judge.asked import AskedJudging
 
     return AskedJudging(
         models=flags.target,

@@ -15,7 +15,9 @@ from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json, show_text
 from lmlab.experiment.judging import lost_lines
 from lmlab.report import CurveData, write_report
+from lmlab.report.measure_names import stored_lines
 from lmlab.runs import Run, open_runs
+from lmlab.runs.measures import all_measures
 
 
 @dataclass(frozen=True)
@@ -54,10 +56,16 @@ def run(arguments: list[str]) -> int:
     folder = Path(flags.output) if flags.output else runs[0].folder / "report"
     files = write_report(curves, folder, flags.against, flags.format)
     if flags.json:
-        entries = [{**described(data), "id": run.id} for run, data in zip(runs, curves, strict=True)]
+        entries = [
+            {**described(data), "id": run.id, "measures": all_measures(run.folder)}
+            for run, data in zip(runs, curves, strict=True)
+        ]
         show_json({"files": [str(path) for path in files], **(entries[0] if len(entries) == 1 else {"runs": entries})})
         return 0
     show(*files)
+    for run in runs:
+        lines = stored_lines(all_measures(run.folder))
+        show(*([f"texts of {run.name}", *lines] if lines else []))
     return 0
 
 

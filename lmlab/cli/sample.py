@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -14,6 +14,7 @@ from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.drawing import Drawing, sampling_of
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json, show_text
+from lmlab.cli.progress import progress_for
 
 if TYPE_CHECKING:
     from lmlab.experiment.loaded import Loaded
@@ -44,6 +45,14 @@ class Sample(Drawing):
     """With --reference: the model's name there."""
     samples: int = 1
     """How many texts for each prompt."""
+    measure: bool = False
+    """Measure repetition, copying and known words of the texts, beside real text, and store the figures with the run."""
+    count: int = 0
+    """With --measure: how many texts, after prompts from validation text (default: 32)."""
+    measure_copies: Annotated[Literal["auto", "yes", "no"], tyro.conf.arg(name="measure.copies")] = "auto"
+    """With --measure: whether copies of training text are looked for; auto: in up to 256 MB of it."""
+    measure_reference: Annotated[str, tyro.conf.arg(name="measure.reference")] = ""
+    """With --measure: RUN or hf:FOLDER, a model whose loss on the texts is a figure, too."""
     stream: bool = True
     """Print a single text while it's generated."""
     json: bool = False
@@ -64,8 +73,11 @@ def run(arguments: list[str]) -> int:
     from lmlab.experiment.loaded import load
     from lmlab.experiment.models_of_others import is_foreign
 
+    _require_measure(flags)
     sampling = sampling_of(flags)
     prompts = list(flags.prompt) + (_lines(Path(flags.prompts_file)) if flags.prompts_file else [])
+    if flags.measure:
+        return _measure(flags, [prompt for prompt in prompts for _ in range(flags.samples)], sampling)
     prompts = [prompt for prompt in prompts or [""] for _ in range(flags.samples)]
     if flags.table or flags.reference or len(flags.target) > 1 or is_foreign(flags.target[0]):
         return _side_by_side(flags, prompts, sampling)
@@ -80,6 +92,56 @@ def run(arguments: list[str]) -> int:
         show_json(_figures(loaded, completions))
     else:
         show_text(f"\n{SEPARATOR}\n".join(completion.prompt + completion.text for completion in completions))
+    return 0
+
+
+def _require_measure(flags: Sample) -> None:
+    """Raise UsageError where flags of --measure are given without it, or contradict each other."""
+    given = [
+        name
+        for name, value in (
+            ("count", flags.count),
+            ("measure.reference", flags.measure_reference),
+            ("measure.copies", flags.measure_copies != "auto"),
+        )
+        if value
+    ]
+    if given and not flags.measure:
+        raise UsageError(f"--{given[0]} needs --measure")
+    if flags.count < 0:
+        raise UsageError(f"--count {flags.count}: expected at least 1")
+    if flags.count and (flags.prompt or flags.prompts_file):
+        raise UsageError(
+            "--count is the number of prompts from validation text: with --prompt or --prompts-file, use --samples"
+        )
+    if flags.measure and flags.samples > 1 and not (flags.prompt or flags.prompts_file):
+        raise UsageError("--samples needs --prompt with --measure: the number of texts is --count")
+
+
+def _measure(flags: Sample, prompts: list[str], sampling: Sampling) -> int:
+    from lmlab.experiment.measuring import AskedMeasures, measure
+    from lmlab.report.measures_table import measures_parts
+
+    asked = AskedMeasures(
+        prompts=tuple(prompts),
+        count=flags.count or AskedMeasures.count,
+        sampling=sampling,
+        reference=flags.measure_reference,
+        copies=flags.measure_copies,
+    )
+    found = measure(
+        flags.target,
+        asked,
+        runs=runs_folder(flags.runs),
+        device=flags.device,
+        address=flags.reference,
+        model=flags.reference_model,
+        progress=progress_for(flags.json),
+    )
+    if flags.json:
+        show_json(found.to_json())
+    else:
+        show(*measures_parts(found))
     return 0
 
 

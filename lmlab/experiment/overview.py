@@ -21,6 +21,7 @@ from lmlab.experiment.listing import ListedRun, row_of
 from lmlab.experiment.timeline import events_of
 from lmlab.recipe import Recipe, differences, is_recipe, load_recipe
 from lmlab.runs import Run, read_note
+from lmlab.runs.measures import all_measures
 from lmlab.runs.run import RECIPE
 
 Value = TypeVar("Value")
@@ -57,6 +58,8 @@ class Overview:
     checkpoints: tuple[Kept, ...]
     events: tuple[Mapping[str, Any], ...]
     """Without checkpoints."""
+    measures: tuple[Mapping[str, Any], ...]
+    """Stored figures of the texts of checkpoints: docs/formats.md, `measures/`."""
     note: str
     """The user's note; empty without one."""
     disk_bytes: int
@@ -80,6 +83,7 @@ class Overview:
             "summary": self.summary,
             "checkpoints": [asdict(kept) for kept in self.checkpoints],
             "events": list(self.events),
+            "measures": [dict(one) for one in self.measures],
             "note": self.note,
             "disk_bytes": self.disk_bytes,
             "problems": list(self.problems),
@@ -142,6 +146,7 @@ def overview_of(run: Run) -> Overview:
         summary=attempt(run.summary, None),
         checkpoints=kept,
         events=tuple(attempt(lambda: events_of(run, checkpoints=False), [])),
+        measures=tuple(attempt(lambda: all_measures(run.folder), [])),
         note=attempt(lambda: read_note(run.folder), ""),
         disk_bytes=occupied(run.folder),
         problems=tuple(dict.fromkeys(problems)),

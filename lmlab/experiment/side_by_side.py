@@ -68,18 +68,20 @@ def side_by_side(
     address: str = "",
     model: str = "",
     say: Callable[[str], object] = lambda line: None,
+    wrote: Callable[[int], object] = lambda characters: None,
 ) -> SideBySide:
     """Let each model write after each prompt, one model in memory at a time.
 
     `references` are runs, or hf:FOLDER; `address` that of an OpenAI-compatible server (empty: none) and `model` the model there.
-    `say` is told whose turn it is. LabError where a model can't be loaded, or can't read a prompt.
+    `say` is told whose turn it is, and `wrote` how many characters more there are. LabError where a model can't be loaded, or
+    can't read a prompt.
     """
     found = []
     # Refused before anything is computed.
     reference = ReferenceWriter(address, model) if address else None
     for name in references:
         say(f"{name} writes {len(prompts)} texts")
-        found.append(_written(name, prompts, sampling, runs, device))
+        found.append(_written(name, prompts, sampling, runs, device, wrote))
     if reference is not None:
         say(f"{reference.name} writes {len(prompts)} texts")
         asked = Asked(**{entry.name: getattr(sampling, entry.name) for entry in dataclasses.fields(Asked)})
@@ -88,14 +90,25 @@ def side_by_side(
     return SideBySide(writers=tuple(found))
 
 
-def _written(name: str, prompts: Sequence[str], sampling: Sampling, runs: Path, device: str) -> Texts:
+def _written(
+    name: str,
+    prompts: Sequence[str],
+    sampling: Sampling,
+    runs: Path,
+    device: str,
+    wrote: Callable[[int], object],
+) -> Texts:
+    def on_text(_: int, text: str) -> None:
+        wrote(len(text))
+
     if is_foreign(name):
         foreign = load_foreign(name, device)
-        label, step, completions, warnings = name, None, foreign.complete(prompts, sampling), foreign.warnings
+        completions = foreign.complete(prompts, sampling, on_text=on_text)
+        label, step, warnings = name, None, foreign.warnings
     else:
         loaded = load(name, runs, device)
         label, step, warnings = loaded.run.name, loaded.step, loaded.warnings
-        completions = loaded.complete(prompts, sampling)
+        completions = loaded.complete(prompts, sampling, on_text=on_text)
     samples = tuple({field: getattr(one, field) for field in FIELDS} for one in completions)
     return Texts(name=label, step=step, samples=samples, warnings=warnings)
 

@@ -7,84 +7,33 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 
-from lmlab import LabError, __version__
+from lmlab import LabError
 from lmlab.data.progress import Progress, shown
 from lmlab.experiment.models_of_others import is_foreign
-from lmlab.files import make_folder, read_json, write_json
-from lmlab.generation.settings import Sampling
 from lmlab.judge.answering import Answered, answer
-from lmlab.judge.checkpoints import MOST_RUNGS, checkpoint_candidates
-from lmlab.judge.client import Judge, JudgeSettings, estimated_tokens
+from lmlab.judge.asked import AskedJudging, Cost, cost_of
+from lmlab.judge.checkpoints import checkpoint_candidates
+from lmlab.judge.client import Judge, JudgeSettings
 from lmlab.judge.figures import Figures, figures_of
-from lmlab.judge.fitness import ITEMS, examined, fit_asks, fitness_of
+from lmlab.judge.fitness import examined, fit_asks, fitness_of
 from lmlab.judge.labels import read_labels
 from lmlab.judge.likelihood import Likelihood, likelihood_of
 from lmlab.judge.models import Contestant, find_models
 from lmlab.judge.power import floor_line, power_of
-from lmlab.judge.questions import Part, Question, Questions, duplicates, read_questions
-from lmlab.judge.raw import FORMAT, KIND, JudgeRaw, Label, ModelRaw, Raw, raw_from_json
-from lmlab.judge.rounds import Replies, ask_all, calls_of, plan, replies_for
+from lmlab.judge.questions import Question, Questions, duplicates, read_questions
+from lmlab.judge.raw import JudgeRaw, Label, ModelRaw, Raw
+from lmlab.judge.rounds import Replies, ask_all, plan, replies_for
+from lmlab.judge.stored import write_judged
 from lmlab.judge.texts import Candidate, known_candidates
 from lmlab.judge.verdicts import decided
 
-FILE = "judged.json"
-FOLDER = "judged-"
 BATCH = 10
 """Questions between two looks at the verdicts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class AskedJudging:
-    """What is compared, and how."""
-
-    models: tuple[str, ...]
-    data: Path
-    part: Part = "all"
-    items: int | None = None
-    """Ask so many questions, chosen by `seed`; None: all of the part."""
-    sampling: Sampling = field(default_factory=lambda: Sampling(temperature=0.0, tokens=256))
-    template: str = ""
-    """Of all models; empty: each model's own, else alpaca."""
-    judges: tuple[JudgeSettings, ...] = ()
-    fit: bool = True
-    """Whether judges are examined first."""
-    fit_items: int = ITEMS
-    """On so many questions, at most those that are asked."""
-    ladder: str = ""
-    """A run whose checkpoints judges have to put in order; empty: none."""
-    anyway: bool = False
-    """Whether a judge that is unfit is asked about the models, too."""
-    until_decided: bool = False
-    """Stop asking when each pair of models is decided."""
-    labels: Path | None = None
-    price: float | None = None
-    """Of a million prompt tokens, in any currency."""
-    seed: int = 1
-    device: str = "auto"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """What judges would be sent at most, before anything is generated: references stand for the answers."""
-
-    calls: int
-    known: int
-    """Calls of these that are in the cache already; those about answers that don't exist yet are unknown."""
-    tokens: int
-    """Estimated prompt tokens of all calls."""
-    price: float | None
-    """Of all prompt tokens; None without --judge.price."""
-
-    def line(self) -> str:
-        """Return it in words."""
-        price = "" if self.price is None else f", which cost {self.price:,.2f}"
-        return f"at most {self.calls:,} calls with about {self.tokens:,} prompt tokens{price}; {self.known:,} are known already"
 
 
 def judge_models(
@@ -108,7 +57,7 @@ def judge_models(
         _say_before(questions, models, say)
         examined_on = _examined_on(asked, questions)
         if judges:
-            confirm(_cost(asked, questions.questions, models, judges, examined_on))
+            confirm(cost_of(asked, questions.questions, models, judges, examined_on))
         found = [_answered(model, questions.questions, asked, progress, say) for model in models]
         candidates = [Candidate(name=one.model.name, kind="model", texts=one.texts) for one, _ in found]
         raw = Raw(
@@ -159,34 +108,6 @@ def _examined_on(asked: AskedJudging, questions: Questions) -> tuple[int, ...]:
     count = min(asked.fit_items, len(questions.questions))
     chosen = np.random.default_rng([asked.seed, 4]).choice(len(questions.questions), size=count, replace=False)
     return tuple(sorted(chosen.tolist()))
-
-
-def _cost(
-    asked: AskedJudging,
-    questions: Sequence[Question],
-    models: Sequence[Contestant],
-    judges: Sequence[Judge],
-    examined_on: Sequence[int],
-) -> Cost:
-    """Return what all judges would be sent: the examination as it is, and prompts about models with references for answers."""
-    references = tuple(question.reference for question in questions)
-    answers = [Candidate(name=model.name, kind="model", texts=references) for model in models]
-    on = [questions[place] for place in examined_on]
-    known = known_candidates(on, asked.seed) if on else []
-    calls = tokens = cached = 0
-    for judge in judges:
-        method = judge.settings.method
-        fit_calls = calls_of(fit_asks(method, known, len(on), asked.seed), known, on) if on else []
-        model_calls = calls_of(plan(method, answers, range(len(questions)), asked.seed), answers, questions)
-        rungs = [dataclasses.replace(answers[0], name=f"rung {number}") for number in range(MOST_RUNGS)]
-        ladder = plan(method, rungs, examined_on, asked.seed) if asked.ladder else []
-        model_calls += calls_of(ladder, rungs, questions)
-        calls += len(fit_calls) + len(model_calls)
-        tokens += sum(estimated_tokens(call, method) for call in (*fit_calls, *model_calls))
-        cached += judge.known(fit_calls)
-    return Cost(
-        calls=calls, known=cached, tokens=tokens, price=None if asked.price is None else asked.price * tokens / 1e6
-    )
 
 
 def _answered(
@@ -310,28 +231,3 @@ def _about_models(
         if found and all(one.kind != "indistinguishable" for one in found):
             return replies, done
     return replies, tuple(order)
-
-
-def write_judged(figures: Figures, runs: Path) -> Path:
-    """Write RUNS/judged-ID/judged.json; return its path."""
-    folder = make_folder(runs / f"{FOLDER}{figures.raw.id}", "choose a folder of runs that can be written")
-    value = {
-        "format": FORMAT,
-        "kind": KIND,
-        "id": figures.raw.id,
-        "lmlab": __version__,
-        "figures": figures.to_json(),
-        "raw": figures.raw.to_json(),
-    }
-    write_json(folder / FILE, value)
-    return folder / FILE
-
-
-def read_judged(path: Path) -> tuple[Figures, object]:
-    """Return the figures computed again from a file's raw values, and those that it states; LabError where it's damaged."""
-    value = read_json(path)
-    if not isinstance(value, dict) or value.get("kind") != KIND:
-        raise LabError(f"{path} is no comparison by lmlab judge: expected its {FILE}")
-    if value.get("format") != FORMAT:
-        raise LabError(f"{path} has format {str(value.get('format'))[:20]}: this version reads {FORMAT}; update lmlab")
-    return figures_of(raw_from_json(value.get("raw"))), value.get("figures")

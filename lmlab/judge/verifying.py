@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lmlab.files import without_nan
-from lmlab.judge.judging import read_judged
 from lmlab.judge.raw import Raw
+from lmlab.judge.stored import read_judged
 from lmlab.runs import list_runs
 from lmlab.runs.answers import read_answers
 

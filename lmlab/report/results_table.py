@@ -9,10 +9,10 @@ from pathlib import Path
 from lmlab import printable
 from lmlab.files import write_text
 from lmlab.recipe.quantities import count
+from lmlab.report.measure_names import IN_A_LINE, NAMES, UNKNOWN, measures_line, shown
 from lmlab.study.results import ResultsRow, ResultsTable, TaskFigure, TextFigures
 from lmlab.training.table import Column, Part, Styled, Table
 
-UNKNOWN = "-"
 UNRANKED = " ~"
 LEGEND = (
     "own loss: nats a token of the run's own validation split and tokenizer; ~ not above chance and any constant choice"
@@ -27,6 +27,8 @@ def results_parts(found: ResultsTable) -> Iterator[Part]:
     yield Styled(LEGEND, "dim")
     if found.on:
         yield Styled(f"loss to accuracy: {found.split} of {found.on}, each model with its own tokenizer", "dim")
+    for line in _real(found):
+        yield Styled(line, "dim")
     for note in found.notes:
         yield Styled(f"note: {note}", "dim")
 
@@ -42,7 +44,8 @@ def write_markdown(found: ResultsTable, path: Path) -> None:
 def _cells(found: ResultsTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Return the headings and a row of cells for each model."""
     on = ("loss", "perplexity", "bits per byte", "95%", "accuracy") if found.on else ()
-    headings = ("model", "parameters", "tokens", "own loss", *on, *found.tasks)
+    measures = [name for name in IN_A_LINE if name in found.measures]
+    headings = ("model", "parameters", "tokens", "own loss", *on, *found.tasks, *(NAMES[name] for name in measures))
     rows = [
         (
             row.name,
@@ -51,10 +54,17 @@ def _cells(found: ResultsTable) -> tuple[tuple[str, ...], list[tuple[str, ...]]]
             UNKNOWN if row.own is None or row.own["loss"] is None else f"{row.own['loss']:.4f}",
             *(_text(row.text) if found.on else ()),
             *(_task(row, task) for task in found.tasks),
+            *(_measure(row, name) for name in measures),
         )
         for row in found.rows
     ]
     return headings, rows
+
+
+def _real(found: ResultsTable) -> list[str]:
+    """Return a line with the figures of real text for each different one that the models' texts were measured beside."""
+    lines = [measures_line(row.measures["real"]) for row in found.rows if row.measures and row.measures["real"]]
+    return [f"real text beside the models' own: {line}" for line in dict.fromkeys(lines)]
 
 
 def _text(found: TextFigures | None) -> tuple[str, ...]:
@@ -62,6 +72,11 @@ def _text(found: TextFigures | None) -> tuple[str, ...]:
     interval = UNKNOWN if found.interval is None else f"{found.interval[0]:.4f} to {found.interval[1]:.4f}"
     per_byte = UNKNOWN if found.bits_per_byte is None else f"{found.bits_per_byte:.4f}"
     return f"{found.loss:.4f}", f"{found.perplexity:.4g}", per_byte, interval, f"{found.accuracy:.1%}"
+
+
+def _measure(row: ResultsRow, name: str) -> str:
+    figures = {} if row.measures is None else row.measures["figures"]
+    return shown(name, figures[name]) if name in figures else UNKNOWN
 
 
 def _task(row: ResultsRow, task: str) -> str:

@@ -13,6 +13,7 @@ from lmlab.experiment.expectations import expectation_line, read_expectations
 from lmlab.experiment.overview import Kept, Overview
 from lmlab.recipe.quantities import byte_count, count, duration
 from lmlab.report.events import event_lines
+from lmlab.report.measure_names import stored_lines
 
 MOST_EVENTS = 8
 MOST_CHANGED = 12
@@ -31,6 +32,7 @@ def page_lines(found: Overview) -> list[str]:
         ("training", _training(found)),
         ("result", _result(found)),
         ("expected", _expected(found)),
+        ("its texts", stored_lines(found.measures)),
         ("checkpoints", _checkpoints(found.checkpoints)),
         ("disk", [byte_count(found.disk_bytes)]),
         ("tags", [", ".join(found.row.tags)] if found.row is not None and found.row.tags else []),

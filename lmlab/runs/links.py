@@ -12,6 +12,7 @@ from lmlab.files import is_link
 from lmlab.runs.black_boxes import FOLDER as BLACK_BOXES
 from lmlab.runs.control import FOLDER as CONTROL
 from lmlab.runs.journal import DISCARDED, FILES
+from lmlab.runs.measures import FOLDER as MEASURES
 from lmlab.runs.task_results import FOLDER as TASKS
 
 WRITTEN = (
@@ -20,6 +21,7 @@ WRITTEN = (
     CONTROL,
     BLACK_BOXES,
     TASKS,
+    MEASURES,
     "segments.jsonl",
     DISCARDED,
     *(f"{file}.jsonl" for file in FILES),

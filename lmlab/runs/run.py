@@ -36,6 +36,7 @@ from lmlab.runs.black_boxes import FOLDER as BLACK_BOXES
 from lmlab.runs.control import clear_control, read_control
 from lmlab.runs.lines import FORMAT, append_line, now, read_lines
 from lmlab.runs.lock import is_locked
+from lmlab.runs.measures import FOLDER as MEASURES
 from lmlab.runs.names import is_run_name
 from lmlab.runs.task_results import FOLDER as TASKS
 
@@ -201,7 +202,7 @@ class Run:
             raise writing_failed(self.folder / SEGMENTS, error) from None
         clear_control(self.folder)
         remove_temporaries(self.folder)
-        for inner in (self.folder / BLACK_BOXES, self.folder / TASKS):
+        for inner in (self.folder / BLACK_BOXES, self.folder / TASKS, self.folder / MEASURES):
             if inner.is_dir() and not is_link(inner):
                 remove_temporaries(inner)
         return segment

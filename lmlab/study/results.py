@@ -7,6 +7,7 @@ checkpoint, or a local model of transformers, which has no folder and hence no o
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from lmlab.experiment.record import LARGEST_EXPONENT
 from lmlab.experiment.scoring import Scored, score
 from lmlab.model.cost import parameters
 from lmlab.runs import Run, open_run
+from lmlab.runs.measures import list_measures, read_measures
 from lmlab.runs.task_results import list_task_results, read_task_result
 from lmlab.runs.text_scores import read_text_score, write_text_score
 from lmlab.runs.units import unit_type
@@ -82,6 +84,8 @@ class ResultsRow:
     text_id: str | None
     """The id of the data set that the text became with its tokenizer."""
     tasks: Mapping[str, TaskFigure] = field(default_factory=dict)
+    measures: Mapping[str, Any] | None = None
+    """Stored figures of its texts, name -> [estimate, low, high], and what was `asked`; None where there are none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,11 @@ class ResultsTable:
     def tasks(self) -> tuple[str, ...]:
         """The tasks that any row has, sorted."""
         return tuple(sorted({name for row in self.rows for name in row.tasks}))
+
+    @property
+    def measures(self) -> tuple[str, ...]:
+        """The figures of texts that any row has, in the order of the first one."""
+        return tuple(dict.fromkeys(name for row in self.rows if row.measures for name in row.measures["figures"]))
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for --json, which `lmlab verify` checks."""
@@ -138,7 +147,7 @@ def results(
         rows=tuple(rows),
         on=on,
         split=parts[0] if parts else "",
-        notes=tuple(dict.fromkeys([*notes, *_task_notes(rows)])),
+        notes=tuple(dict.fromkeys([*notes, *_task_notes(rows), *_measure_notes(rows)])),
     )
 
 
@@ -156,6 +165,14 @@ def task_figure(run: Run, task: str, step: int) -> TaskFigure:
         standing=found.value["standing"],
         data_sha256=found.value["data_sha256"],
     )
+
+
+def measured_figures(run: Run, step: int) -> dict[str, Any] | None:
+    """Return the stored figures of a checkpoint's texts, those of real text, and what was asked; None where there are none."""
+    if step not in list_measures(run.folder):
+        return None
+    found = read_measures(run.folder, step)
+    return {name: found[name] for name in ("asked", "figures", "real")}
 
 
 def stored_text_figures(run: Run, text: str, split: str, step: int) -> TextFigures:
@@ -241,6 +258,7 @@ def _row(reference: str, runs: Path, scored: Scored | None, device: str, progres
         text=text,
         text_id=None if scored is None else scored.part.dataset.id,
         tasks={task: task_figure(run, task, step) for task in stored},
+        measures=measured_figures(run, step),
     )
 
 
@@ -270,4 +288,20 @@ def _task_notes(rows: Sequence[ResultsRow]) -> list[str]:
         lacking = [row.name for row in rows if task not in row.tasks and row.id is not None]
         if lacking:
             notes.append(f"{task}: not scored for {', '.join(lacking)} (lmlab evaluate RUN --tasks {task})")
+    return notes
+
+
+def _measure_notes(rows: Sequence[ResultsRow]) -> list[str]:
+    """Return a line where figures of texts are of different prompts, sampling or reference, and one for runs without them."""
+    measured = [row for row in rows if row.measures is not None]
+    if not measured:
+        return []
+    notes = []
+    if len({json.dumps(row.measures["asked"], sort_keys=True) for row in measured if row.measures}) > 1:
+        notes.append(
+            "measures: the texts have other prompts, sampling or reference, and can't be compared with each other"
+        )
+    lacking = [row.name for row in rows if row.measures is None and row.id is not None]
+    if lacking:
+        notes.append(f"measures: none of {', '.join(lacking)} (lmlab sample RUN --measure)")
     return notes

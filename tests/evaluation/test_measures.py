@@ -12,7 +12,10 @@ import torch
 from lmlab.data.preparation import prepare
 from lmlab.data.progress import Silent
 from lmlab.data.tokenizers.bytes import Bytes
-from lmlab.evaluation.measures import Copies, Passage, figures_of, reference_rows, rows_of, words_of
+from lmlab.evaluation.measures.copying import Copies
+from lmlab.evaluation.measures.figures import figures_of, rows_of
+from lmlab.evaluation.measures.passages import Passage, words_of
+from lmlab.evaluation.measures.reference import reference_rows
 from lmlab.evaluation.tasks.encoding import Encoder
 from lmlab.evaluation.tasks.scoring import Scorer
 from lmlab.model.build import build_model

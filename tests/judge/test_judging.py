@@ -11,8 +11,9 @@ from lmlab.cli import main
 from lmlab.experiment.start import train
 from lmlab.files import read_json, write_json
 from lmlab.generation.settings import Sampling
+from lmlab.judge.asked import AskedJudging
 from lmlab.judge.figures import figures_of
-from lmlab.judge.judging import AskedJudging, judge_models
+from lmlab.judge.judging import judge_models
 from lmlab.judge.raw import raw_from_json
 from lmlab.recipe import Recipe, override
 from lmlab.recipe.template import TEMPLATES

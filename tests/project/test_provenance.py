@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from benchmarks import context_page, harness, published
+from benchmarks import context_page, harness, measures, published
 from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
@@ -133,6 +133,11 @@ def test_the_tables_of_the_context_page_are_what_their_command_writes():
 def test_the_table_of_the_tasks_page_is_what_its_command_writes():
     before = harness.PAGE.read_text(encoding="utf-8")
     assert harness.page(before) == before, "python -m benchmarks.harness --publish"
+
+
+def test_the_table_of_the_measures_page_is_what_its_command_writes():
+    before = measures.PAGE.read_text(encoding="utf-8")
+    assert measures.page(before) == before, "python -m benchmarks.measures RUN --publish"
 
 
 @pytest.mark.parametrize("archive", names((DOCS / "studies").glob("*/runs.tar.xz")))

@@ -100,7 +100,7 @@ class _Sequences:
         slots = np.minimum(np.searchsorted(self._wanted, hashes[passed]), len(self._wanted) - 1)
         equal = self._wanted[slots] == hashes[passed]
         self._found[slots[equal]] = True
-        return passed[equal]
+        return np.asarray(passed[equal])
 
     def places(self) -> NDArray[np.int64]:
         """Return where the found sequences begin."""

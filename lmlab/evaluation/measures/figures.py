@@ -11,7 +11,9 @@
 
 The novelty of n-grams against that of text by people is due to McCoy et al. (2023, How much do language models copy from their
 training data?, TACL 11, arXiv 2111.09509). Passages are drawn with replacement for intervals, but for distinct n-grams, of which a
-draw with repetitions has fewer: there it's the jackknife's, which is rather too wide than too narrow (Efron and Stein, 1981).
+draw with repetitions has fewer: there it's the jackknife's, which is rather too wide than too narrow (Efron and Stein, 1981). A
+share that is 0 or 1 in each passage has Wilson's limits for as many trials as passages: 32 texts without a copy don't show that
+there are none.
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ from lmlab.data.hygiene.hashing import window_hashes
 from lmlab.evaluation.measures.copying import in_spans, whole_spans
 from lmlab.evaluation.measures.passages import Words
 from lmlab.stats.bootstrap import ratio_interval
+from lmlab.stats.proportion import wilson
 from lmlab.stats.student import student_quantile
 
 REPEATED = (1, 2, 3, 4, 8)
@@ -49,6 +52,8 @@ FIGURES: Mapping[str, tuple[str, str]] = {
     "bits_per_byte": ("bits", "bytes"),
 }
 """Name -> the rows whose sums it is the ratio of, over passages; none for distinct n-grams."""
+IN_WORDS = ("words", "copied_span", "longest_copy")
+"""Figures that are numbers of words; all others but bits per byte are shares."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +108,16 @@ def figures_of(words: Words, rows: Rows) -> dict[str, Figure]:
         elif above in rows and below in rows:
             interval = ratio_interval(rows[above], rows[below], LEVEL)
             found[name] = Figure(estimate=interval.estimate, low=interval.low, high=interval.high)
-    return found
+    shares = [name for name in found if name not in IN_WORDS and name != "bits_per_byte"]
+    return found | {name: _not_certain(found[name], len(words.counts)) for name in shares}
+
+
+def _not_certain(share: Figure, passages: int) -> Figure:
+    """Return a share with wider limits where it is 0 or 1 in each passage: Wilson's, of as many trials as passages."""
+    if share.estimate not in (0.0, 1.0) or math.isnan(share.low):
+        return share
+    low, high = wilson(share.estimate, passages, LEVEL)
+    return Figure(estimate=share.estimate, low=low, high=high)
 
 
 def _distinct(words: Words, length: int) -> Figure:

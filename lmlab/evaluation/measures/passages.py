@@ -48,7 +48,7 @@ class Words:
 
 def words_of(passages: Sequence[Passage]) -> Words:
     """Return the whole words of the passages."""
-    texts = [passage.text.encode("utf-8") for passage in passages]
+    texts = [passage.text.encode("utf-8", "replace") for passage in passages]
     begins = np.cumsum([0, *map(len, texts)])[: len(texts)].astype(np.int64)
     hashes, first = word_hashes(np.frombuffer(b"".join(texts), np.uint8), begins)
     kept = np.ones(len(hashes), dtype=np.bool_)
@@ -67,5 +67,5 @@ def words_of(passages: Sequence[Passage]) -> Words:
 
 def _letter(character: str) -> bool:
     """Return whether a character is part of a word with others around it; those that are words of their own aren't."""
-    found = character.encode("utf-8")
+    found = character.encode("utf-8", "replace")
     return 1 <= len(found) < 3 and bool(KINDS[found[0]] == LETTER)

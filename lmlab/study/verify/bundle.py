@@ -18,7 +18,7 @@ from typing import Any
 
 from lmlab import LabError, printable
 from lmlab.files import is_plain_name, write_bytes
-from lmlab.runs import Run, task_results, text_scores
+from lmlab.runs import Run, measures, task_results, text_scores
 
 NAME = "runs.tar.xz"
 FILES = (
@@ -28,9 +28,13 @@ FILES = (
 """Files of each run, where they exist: all that figures are computed from. segments.jsonl names the machine, and isn't needed."""
 FOLDERS: Mapping[str, re.Pattern[str]] = {
     name: re.compile(rf"(?:{pattern.pattern[: -len('json')]})(?:json|npy)")
-    for name, pattern in ((task_results.FOLDER, task_results.FILE), (text_scores.FOLDER, text_scores.FILE))
+    for name, pattern in (
+        (task_results.FOLDER, task_results.FILE),
+        (text_scores.FOLDER, text_scores.FILE),
+        (measures.FOLDER, measures.FILE),
+    )
 }
-"""Folders of each run whose files of these names belong to them, too: scores on tasks and on texts of others."""
+"""Folders of each run whose files of these names belong to them, too: scores on tasks and on texts of others, and measures."""
 MOST_BYTES, MOST_FILES = 1 << 30, 20_000
 """Limits of an unpacked archive."""
 

@@ -28,7 +28,7 @@ from lmlab.study.grid.ledger import recomputed
 from lmlab.study.grid.pruning_runs import heading_at
 from lmlab.study.grid.study_plan import StudyPlan, plan_from
 from lmlab.study.results import KIND as RESULTS
-from lmlab.study.results import own_figures, stored_text_figures, task_figure
+from lmlab.study.results import measured_figures, own_figures, stored_text_figures, task_figure
 
 OF_STUDY = ("measure", "level", "noise", "cells", "effects")
 FORMER_ROWS = {
@@ -218,6 +218,8 @@ def of_results(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomp
             "own": own_figures(run, step),
             "tasks": {task: task_figure(run, task, step) for task in row["tasks"]},
         }
+        if row.get("measures") is not None:
+            now["measures"] = measured_figures(run, step)
         if row["text"] is not None:
             now["text"] = stored_text_figures(run, str(row["text_id"]), str(value["split"]), step)
         for name, found in now.items():
