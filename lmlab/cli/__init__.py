@@ -34,6 +34,7 @@ VERBS = {
     "evaluate": "loss, perplexity, accuracy and bits per byte over a whole split, or accuracy on benchmark tasks",
     "sample": "generate text with a trained model",
     "chat": "chat with a trained model in turns",
+    "judge": "compare models by their answers to instructions, and tell whether the judge of them is fit",
     "tune": "find a recipe's best learning rate by short trainings",
     "compare": "what differs between runs, and whether one is better beyond noise",
     "study": "vary settings over seeds, alone, stacked or in every combination, and measure the effect of each",

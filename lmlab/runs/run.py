@@ -2,7 +2,7 @@
 
     recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json template.json tags.json note.json   plain values
     metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
-    units-valid.npy   checkpoints/   control/   tasks/   texts/   lock
+    units-valid.npy   checkpoints/   control/   tasks/   texts/   answers/   lock
 
 docs/formats.md describes each file.
 """

@@ -29,9 +29,13 @@ def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.data.manifest import FORMAT as data_set
     from lmlab.data.shards.hub import FORMAT as hub_list
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
+    from lmlab.judge.client import FORMAT as judge_call
+    from lmlab.judge.raw import FORMAT as judgement
     from lmlab.native.build import RECORD_FORMAT as build
+    from lmlab.recipe.template import FORMAT as template
     from lmlab.recipe.text import FORMAT as recipe
     from lmlab.runs.black_boxes import FORMAT as black_box
+    from lmlab.runs.measures import FORMAT as measures
     from lmlab.runs.task_results import FORMAT as task_result
     from lmlab.runs.text_scores import FORMAT as text_score
     from lmlab.training.state import FORMAT as state
@@ -46,6 +50,11 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "black box": str(black_box),
         "task result": str(task_result),
         "text score": str(text_score),
+        "measures of texts": str(measures),
+        "template": str(template),
+        "answers": str(lines.FORMAT),
+        "judgement": str(judgement),
+        "call of a judge": str(judge_call),
         "lock": str(lines.FORMAT),
         "state": str(state),
         "manifest of a checkpoint": str(manifest.FORMAT),
