@@ -26,6 +26,7 @@ VERBS = {
     "data": "prepare, extend, show or check a data set",
     "plan": "before a run: will it fit, how long, what loss; or the best model for a budget",
     "train": "train a recipe, or a model of your own text: forecast, training, evaluation, samples",
+    "instruct": "tune a trained model on instructions or chats, the best epoch kept",
     "bench": "tokens/s, MFU and memory of a recipe here, by batch size, precision, engine and threads",
     "resume": "continue a run exactly where its last checkpoint left it",
     "prove": "replay steps of a run from a checkpoint and compare them with the record",

@@ -88,6 +88,10 @@ def look_for_additions(
     Raises LabError for a text that is unavailable or unreadable, has its own split, or (without `skip_unknown`, which
     skips such documents) has symbols that the tokenizer of `old` doesn't know and refuses.
     """
+    if old.conversations is not None or old.facts["split"]["rule"] == "sequential":
+        raise LabError(
+            f"data set {old.id} is of conversations, or split sequentially, and can't be extended: prepare all of the text anew"
+        )
     column = column or old.facts["corpus"].get("column") or "text"
     sources = tuple(_source(old, corpus, column, separator, root, progress) for corpus in corpora)
     scans = tuple(scan(source, column, root, progress) for source in sources)

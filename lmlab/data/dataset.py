@@ -113,6 +113,25 @@ class Dataset:
         whole = self._whole(split)
         return whole[: self._limit] if split == "train" else whole
 
+    @property
+    def conversations(self) -> dict[str, Any] | None:
+        """For a data set of conversations its `template`, the records without an answer that were left out (`unanswered`), and the
+        number of conversations of `several_turns`; None for plain text.
+        """
+        found: dict[str, Any] | None = self._facts.get("conversations")
+        return found
+
+    def responses(self, split: str) -> np.ndarray:
+        """Return bool [tokens], memory-mapped: the tokens of conversations that the model writes."""
+        path = self._file(split, shape.responses_file)
+        if path.name not in self._opened:
+            marks = np.memmap(path, dtype=np.uint8, mode="r")
+            parts = (marks[first : first + TOKENS_A_TIME] for first in range(0, len(marks), TOKENS_A_TIME))
+            if any(int(part.max()) > 1 for part in parts):
+                raise LabError(f"{path} is damaged, expected bytes of 0 and 1: prepare the data again")
+            self._opened[path.name] = marks.view(np.bool_)
+        return self._opened[path.name]
+
     def document_starts(self, split: str) -> np.ndarray:
         """Return int64 [documents + 1]: the first token of each document, and the number of tokens."""
         documents, tokens = self._facts["splits"][split]["documents"], len(self._whole(split))
@@ -160,6 +179,8 @@ class Dataset:
             tokens = self.tokens(split)
             self.document_starts(split)
             self.units(split)
+            if self.conversations is not None:
+                self.responses(split)
             largest = max(
                 int(tokens[begin : begin + TOKENS_A_TIME].max()) for begin in range(0, len(tokens), TOKENS_A_TIME)
             )

@@ -160,7 +160,8 @@ def split_in_short(dataset: Dataset) -> str:
     split = dataset.facts["split"]
     if split["rule"] == "first":
         return f"first {split['valid_documents']:,} documents"
-    return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%"
+    tests = f" + {100 * split['test_share']:g}%" if split.get("test_share") else ""
+    return "published" if split["rule"] == "parts" else f"{split['rule']} {100 * split['valid_share']:g}%{tests}"
 
 
 def _left_out(corpus: dict[str, Any]) -> str:
@@ -181,8 +182,11 @@ def _split_rule(split: dict[str, Any]) -> str:
     share = f"{100 * split['valid_share']:g}%"
     if split["rule"] == "parts":
         return "published: the corpus comes in parts"
+    tests = f", {100 * split['test_share']:g}% test" if split.get("test_share") else ""
     if split["rule"] == "hash":
-        return f"hash: {share} of the documents validate, each by its own SHA-256"
+        return f"hash: {share} of the documents validate{tests}, each by its own SHA-256"
+    if split["rule"] == "sequential":
+        return f"sequential: the last {share} of the documents validate{tests and tests + ' before them'}"
     if split["rule"] == "first":
         return f"first: the first {split['valid_documents']:,} documents validate"
     cut = f", cut at character {split['cut_characters']:,} of the last document" if split["cut_characters"] else ""

@@ -19,18 +19,18 @@ from lmlab.recipe import Data
 
 def are_marked(data: Data, documents: int) -> bool:
     """Return whether a token marks the ends of documents: if there are several, or each is cut separately."""
-    return documents > 1 or data.by_document
+    return documents > 1 or data.begins_documents
 
 
 def marks_of(data: Data, documents: int, tokenizer: Tokenizer) -> Marks:
     """Return the tokens around each document; raises LabError if they are required and the tokenizer has none."""
-    if data.by_document and tokenizer.begin_of_text is None:
+    if data.begins_documents and tokenizer.begin_of_text is None:
         raise LabError(
             f"the {tokenizer.name} tokenizer has no token that begins and ends documents, because its corpus was one document: "
             "expected --data.windows stream"
         )
     return Marks(
-        begin=tokenizer.begin_of_text if data.by_document else None,
+        begin=tokenizer.begin_of_text if data.begins_documents else None,
         end=tokenizer.end_of_text if are_marked(data, documents) else None,
     )
 
@@ -91,6 +91,7 @@ def facts_of(
             "valid_share": split.share,
             "cut_characters": split.cut_characters or None,
             "valid_documents": split.valid_documents or None,
+            **({"test_share": split.test_share} if split.test_share else {}),
         },
         "tokenizer": {
             "name": tokenizer.name,

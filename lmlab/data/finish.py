@@ -45,7 +45,8 @@ def finish(
     splits = [name for index, name in enumerate(SPLITS) if tokens[index]]
     progress.begin("finding units and duplicates", None)
     halves = _halves(source, column, split, progress) if split.cut_document >= 0 else None
-    entries = {name: _tables(work, name, tokens, scanned, split, halves, tokenizer) for name in splits}
+    apart = "conversations" in facts
+    entries = {name: _tables(work, name, tokens, scanned, split, halves, tokenizer, apart) for name in splits}
     keys = {name: _rows_of(scanned, split, SPLITS.index(name), halves) for name in ("train", "valid")}
     duplicates = _duplicates(work, entries, keys, tokenizer)
     DISK.flush_folder(work)
@@ -54,7 +55,7 @@ def finish(
         "token_type": token_type(tokenizer.vocabulary_size).name,
         "splits": entries,
         "duplicates": duplicates.to_json(),
-        "files": {name: file_entry(work / name) for name in shape.files_of(splits)},
+        "files": {name: file_entry(work / name) for name in shape.files_of(splits, conversations=apart)},
     }
     write_json(work / shape.NAME, manifest)
 
@@ -76,8 +77,12 @@ def _tables(
     split: SplitPlan,
     halves: np.ndarray | None,
     tokenizer: Tokenizer,
+    apart: bool,
 ) -> dict[str, Any]:
-    """Write a split's documents, bytes and units; return its entry in the manifest."""
+    """Write a split's documents, bytes and units; return its entry in the manifest.
+
+    `apart`: each document is a unit, however few there are.
+    """
     index = SPLITS.index(name)
     tokens = mapped(work / tokens_file(name), token_type(tokenizer.vocabulary_size))
     starts = np.append(np.fromfile(work / starts_file(name), dtype="<i8"), np.int64(counts[index])).astype("<i8")
@@ -85,7 +90,7 @@ def _tables(
     save_array(work / shape.documents_file(name), starts)
     sizes = np.concatenate([rows["bytes"] for rows in _rows_of(scanned, split, index, halves)]).astype("<i8")
     save_array(work / shape.bytes_file(name), sizes)
-    blocks = wants_blocks(documents, tokenizer)
+    blocks = not apart and wants_blocks(documents, tokenizer)
     if blocks:
         units = write_units(work / shape.units_file(name), block_units(tokens, starts, tokenizer))
     else:

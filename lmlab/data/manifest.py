@@ -14,6 +14,7 @@ from lmlab import LabError
 from lmlab.data.split import SPLITS
 from lmlab.data.token_files import tokens_file
 from lmlab.files import is_link, read_json
+from lmlab.recipe.template import TEMPLATES
 
 FORMAT = 1
 NAME = "manifest.json"
@@ -81,9 +82,14 @@ def units_file(split: str) -> str:
     return f"units-{split}.npy"
 
 
-def files_of(splits: list[str]) -> list[str]:
+def responses_file(split: str) -> str:
+    """Return the name of the file with a byte for each token of conversations: 1 where the model writes it, else 0."""
+    return f"responses-{split}.bin"
+
+
+def files_of(splits: list[str], *, conversations: bool = False) -> list[str]:
     """Return every file of a data set with these splits, besides its manifest."""
-    makers = (tokens_file, documents_file, bytes_file, units_file)
+    makers = [tokens_file, documents_file, bytes_file, units_file, *([responses_file] if conversations else [])]
     return [TOKENIZER, *(make(split) for split in splits for make in makers)]
 
 
@@ -110,7 +116,7 @@ def _problem(value: Any, folder: Path) -> str:
     splits = value.get("splits")
     if not isinstance(splits, dict) or not {"train", "valid"} <= set(splits) <= set(SPLITS):
         return "expected the splits train, valid and perhaps test"
-    names = files_of(list(splits))
+    names = files_of(list(splits), conversations="conversations" in value)
     files = value.get("files")
     if not isinstance(files, dict) or set(files) != set(names):
         return f"expected the files {', '.join(names)}"
@@ -130,6 +136,7 @@ def _problem(value: Any, folder: Path) -> str:
         _file_problem(value, files, folder)
         or _vocabulary_problem(value, files)
         or _split_problem(value, files)
+        or _conversations_problem(value, files)
         or _extends_problem(value)
     )
 
@@ -171,6 +178,21 @@ def _split_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
             return f"expected bytes and unit of {split}"
         if entry["tokens"] * width != files[tokens_file(split)]["bytes"]:
             return f"{tokens_file(split)} does not hold {entry['tokens']:,} tokens"
+    return ""
+
+
+def _conversations_problem(value: dict[str, Any], files: dict[str, Any]) -> str:
+    if "conversations" not in value:
+        return ""
+    facts = value["conversations"]
+    counts = ("unanswered", "several_turns")
+    if not isinstance(facts, dict) or not all(_count(facts.get(name), 0) for name in counts):
+        return f"expected of conversations {' and '.join(counts)}"
+    if facts.get("template") not in TEMPLATES:
+        return f"its template is not one of {', '.join(TEMPLATES)}"
+    for split, entry in value["splits"].items():
+        if files[responses_file(split)]["bytes"] != entry["tokens"]:
+            return f"{responses_file(split)} does not hold {entry['tokens']:,} marks"
     return ""
 
 

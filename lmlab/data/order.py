@@ -44,6 +44,8 @@ FRESH_NUMBER, DOCUMENTS_NUMBER = 4, 5
 own in a recipe."""
 WINDOWS_OF_DOCUMENTS_NUMBER, DOCUMENTS_OF_AN_EPOCH_NUMBER = 6, 7
 """For the windows and the documents of the order `documents` (`lmlab.data.document_order`)."""
+BATCHES_OF_BUCKETS_NUMBER = 8
+"""For the batches of windows of similar length (`lmlab.data.packing`)."""
 
 
 def windows_in(tokens: int, context: int) -> int:

@@ -29,6 +29,7 @@ from lmlab.data.dataset import Dataset, datasets_folder, is_reference, open_data
 from lmlab.data.encode import encode
 from lmlab.data.facts import are_marked, data_id, facts_of, marks_of
 from lmlab.data.finish import finish
+from lmlab.data.instructions.preparing import build_conversations
 from lmlab.data.progress import Progress, Silent, shown
 from lmlab.data.scan import Scan, scan, source_pieces
 from lmlab.data.shards.preparing import planned_shards, prepare_shards, prepared_shards
@@ -40,6 +41,7 @@ from lmlab.data.tokenizers.kinds import KINDS
 from lmlab.files import FileLock, cache_folder, make_folder, read_json, remove_tree, write_json, write_shared
 from lmlab.recipe import Data
 from lmlab.recipe.setting import is_left_out
+from lmlab.recipe.template import template_named
 
 LARGEST_INDEX = 1 << 16
 """Size limit, in bytes, of the file that maps a plan to its data set."""
@@ -102,7 +104,13 @@ def _as_asked(found: Dataset, data: Data, tokenizer: Tokenizer | None) -> Datase
         raise LabError(f"data set {found.id} was made with another tokenizer than the model's: give its text instead")
     if tokenizer is None and name != data.tokenizer:
         raise LabError(f"data set {found.id} was prepared with another tokenizer: expected --data.tokenizer {name}")
-    if data.by_document and found.begin_of_text is None:
+    template = (found.conversations or {}).get("template", "none")
+    if template != data.template:
+        raise LabError(
+            f"data set {found.id} was prepared with data.template {template}: expected --data.template {template}, or its text in "
+            "place of the data set"
+        )
+    if data.begins_documents and found.begin_of_text is None:
         raise LabError(
             f"data set {found.id} was prepared as one stream, without a token that begins each document: expected --data.windows "
             "stream, or its text in place of the data set"
@@ -121,9 +129,13 @@ def _plan_key(source: Source, data: Data, tokenizer: Tokenizer | None) -> str:
         "order",
         "stride",
         "fresh",
+        "targets",
     ):  # given by the fingerprint and the rule, or not affecting a data set
         requested.pop(name, None)
-    if data.by_document:
+    if data.conversations:
+        requested.pop("windows", None)
+        requested["template"] = dataclasses.asdict(template_named(data.template))
+    if data.begins_documents:
         requested["windows"] = "documents"  # the same data set for every way to cut them
     given = None if tokenizer is None else tokenizer.to_json()
     return digest(
@@ -146,6 +158,10 @@ def _indexed(plan: str, root: Path) -> Dataset | None:
 
 def _build(data: Data, source: Source, plan: str, root: Path, progress: Progress, given: Tokenizer | None) -> Dataset:
     """Build the data set, or continue building it; the caller holds the plan's lock."""
+    if data.conversations:
+        found = build_conversations(data, source, plan, root, progress, given)
+        write_shared(_index_path(plan, root), {"folder": found.folder.name})
+        return found
     scanned = scan(source, data.column, root, progress)
     split = plan_split(data, source, scanned)
     work = make_folder(work_folder(plan, root))

@@ -131,6 +131,12 @@ def _is_read_in_shards(source: Source, data: Data) -> bool:
     """Return whether a corpus is read only as far as it is needed: one of the hub, or files of records whose first documents
     validate, or several of them with a budget of tokens.
     """
+    if data.conversations:
+        if any(file.address for file in source.files):
+            raise LabError(
+                f"{source.given} is read as plain text: download its files for data.template {data.template}, and name those"
+            )
+        return False
     if any(file.address for file in source.files):
         allowed = ("auto", "published") if source.published else ("auto", "first")
         if data.split not in allowed:

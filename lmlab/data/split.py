@@ -7,6 +7,8 @@
   there (int((1 - share) * characters) characters train, as in nanoGPT); otherwise the document across the border trains.
 - `first`: the first documents of the corpus, in its order. The only rule that needs no document but those before the border, so
   that a corpus that is read in part (`lmlab.data.shards`) has the same validation split however much of it is read.
+- `sequential`: in the corpus's order the first documents train, the next ones are the test split, and the last ones validate. The
+  counts are int(n (1 - valid - test)), int(n test) and the rest, as in "Build a Large Language Model (From Scratch)", ch. 7.
 - `auto`: published if the corpus has one, first if it is read in part, hash for at least FEWEST_FOR_HASH documents, else tail.
 """
 
@@ -30,7 +32,7 @@ class SplitPlan:
     """The split of every document."""
 
     rule: str
-    """parts, hash, tail or first."""
+    """parts, hash, tail, first or sequential."""
     share: float
     """Share of the corpus in the validation split; 0 for parts and first."""
     of: np.ndarray
@@ -41,10 +43,13 @@ class SplitPlan:
     """Number of its characters in train."""
     valid_documents: int = 0
     """How many of the first documents validate, for first."""
+    test_share: float = 0.0
+    """Share of the documents in the test split, for hash and sequential."""
 
     def identity(self) -> list[object]:
         """Return what determines the data in the plan, besides the documents themselves."""
-        return [self.rule, self.valid_documents if self.rule == "first" else self.share]
+        tested: list[object] = [self.test_share] if self.test_share else []
+        return [self.rule, self.valid_documents if self.rule == "first" else self.share, *tested]
 
 
 def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
@@ -84,12 +89,14 @@ def _plan(data: Data, source: Source, scan: Scan) -> SplitPlan:
         )
     if data.split == "first":
         return first_documents(scan.documents, data.valid_documents)
+    if data.split == "sequential":
+        return _sequential(scan.documents, data.valid_share, data.test_share)
     if data.split in ("auto", "published") and source.published:
         return (
             published_parts(scan.rows["part"]) if source.published == "parts" else _tail(scan, source.published_share)
         )
     if data.split == "hash" or (data.split == "auto" and scan.documents >= FEWEST_FOR_HASH):
-        plan = _hash(scan, data.valid_share)
+        plan = _hash(scan, data.valid_share, data.test_share)
         if data.split == "hash" or len(np.unique(plan.of)) == 2:
             return plan
     return _tail(scan, data.valid_share)
@@ -107,12 +114,22 @@ def published_parts(parts: np.ndarray) -> SplitPlan:
     return SplitPlan(rule="parts", share=0.0, of=shift[parts])
 
 
-def _hash(scan: Scan, share: float) -> SplitPlan:
+def _sequential(documents: int, valid_share: float, test_share: float) -> SplitPlan:
+    # The rounding of decimal shares must not lose a document: 1,100 x (1 - .05 - .1) is 935.
+    train = int(documents * (1 - valid_share - test_share) + 1e-9)
+    test = int(documents * test_share + 1e-9)
+    of = np.full(documents, 1, np.uint8)
+    of[:train], of[train : train + test] = 0, 2
+    return SplitPlan(rule="sequential", share=valid_share, of=of, test_share=test_share)
+
+
+def _hash(scan: Scan, share: float, test_share: float) -> SplitPlan:
     of = np.empty(scan.documents, np.uint8)
     for begin in range(0, scan.documents, ROWS_A_TIME):
-        keys = scan.rows["key"][begin : begin + ROWS_A_TIME]
-        of[begin : begin + ROWS_A_TIME] = hash_positions(keys) < share
-    return SplitPlan(rule="hash", share=share, of=of)
+        positions = hash_positions(scan.rows["key"][begin : begin + ROWS_A_TIME])
+        tests = (positions >= share) & (positions < share + test_share)
+        of[begin : begin + ROWS_A_TIME] = np.where(tests, 2, positions < share)
+    return SplitPlan(rule="hash", share=share, of=of, test_share=test_share)
 
 
 def hash_positions(keys: np.ndarray) -> np.ndarray:

@@ -157,14 +157,20 @@ def _windows(scoring: Scoring, split: str, tokens: np.ndarray) -> Windows | Once
 def _read(
     tokens: np.ndarray, windows: np.ndarray, every: Windows | OnceWindows
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return positions in the split of the windows' tokens, the tokens, and a mask of those that count, [windows, context + 1]."""
+    """Return positions in the split of the windows' tokens, the tokens, and a mask of those that count, [windows, context + 1] or
+    shorter where batches are trimmed.
+    """
     starts, ends = every.spans(windows)
-    positions = starts[:, None] + np.arange(every.context + 1)
+    positions = starts[:, None] + np.arange(
+        every.width(starts, ends) if isinstance(every, Windows) else every.context + 1
+    )
     inside = positions < ends[:, None]
     # Beyond its end a window is padded: no position before it depends on that, and it isn't counted.
     taken = np.where(inside, tokens[np.minimum(positions, len(tokens) - 1)].astype(np.int64), PADDING)
     if isinstance(every, OnceWindows):
         inside &= positions >= every.counted_from(windows)[:, None]
+    elif every.counted is not None:
+        inside &= every.counts(positions)
     return positions, taken, inside
 
 

@@ -16,6 +16,8 @@ from lmlab.experiment.session import Session, open_session
 from lmlab.files import DISK, Storage
 from lmlab.planning.forecasts.forecast import Forecast
 from lmlab.recipe import Recipe
+from lmlab.recipe.template import FILE as TEMPLATE
+from lmlab.recipe.template import template_named
 from lmlab.runs import Journal, Run
 from lmlab.training.display import Display
 from lmlab.training.state import read_state
@@ -44,6 +46,8 @@ def begin(
     made.write("policy.json", outline.policy.to_json(), storage)
     made.write("forecast.json", forecast.to_json(), storage)
     made.write("tokenizer.json", dataset.tokenizer.to_json(), storage)
+    if outline.recipe.data.conversations:
+        made.write(TEMPLATE, template_named(outline.recipe.data.template).to_json(), storage)
     start_units(made, outline.recipe, dataset, storage)
     segment = made.begin_segment(kind, outline.first, True, storage, **circumstances(outline.policy))
     journal = Journal(made.folder, run_id=made.id, segment=segment, storage=storage)
@@ -57,7 +61,8 @@ def begin(
 def _inherit(session: Session, parent: Parent, first: int) -> None:
     """Load the parent's weights, its optimizer where the kinds agree, and its position in the stream where that is the same."""
     recipe = session.recipe
-    if recipe.optim.kind == parent.recipe.optim.kind and "optimizer" in parent.checkpoint.parts:
+    warm = recipe.train.inherit == "all" and recipe.optim.kind == parent.recipe.optim.kind
+    if warm and "optimizer" in parent.checkpoint.parts:
         session.training.restore(parent.checkpoint)
     else:
         session.training.restore_weights(parent.checkpoint)

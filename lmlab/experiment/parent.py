@@ -6,13 +6,14 @@ import contextlib
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lmlab import LabError
 from lmlab.checkpoint.opened import Checkpoint
 from lmlab.data.dataset import Dataset
 from lmlab.experiment.judging import checkpoint_in
 from lmlab.files import read_json
-from lmlab.recipe import Recipe
+from lmlab.recipe import GPT, Recipe
 from lmlab.runs import Run, open_run
 
 
@@ -59,6 +60,13 @@ def parent_again(run: Run) -> Parent | None:
     )
 
 
+def _changeable(recipe: Recipe) -> dict[str, Any]:
+    """Return the settings of the model in which a branch may differ from its parent: those without weights of their own."""
+    model = recipe.model
+    apart = {"boundary": model.boundary} if isinstance(model, GPT) and recipe.data.conversations else {}
+    return {"dropout": model.dropout, **apart}
+
+
 def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
     """Return whether a branch continues in its parent's batches: same data, order, windows, seed, context and batch, and no
     data.fresh."""
@@ -70,6 +78,7 @@ def same_stream(recipe: Recipe, data_id: str, parent: Parent) -> bool:
         for one, other in (
             (recipe.data.order, theirs.data.order),
             (recipe.data.windows, theirs.data.windows),
+            (recipe.data.targets, theirs.data.targets),
             (recipe.data.stride, theirs.data.stride),
             (recipe.train.seed, theirs.train.seed),
             (recipe.model.context, theirs.model.context),
@@ -95,7 +104,7 @@ def first_step(recipe: Recipe, dataset: Dataset, parent: Parent | None, steps: i
             f"{parent.run.name} has another tokenizer than data set {dataset.id}, so its ids mean other text: expected data "
             f"prepared with the parent's tokenizer{hint}"
         )
-    if recipe.model != dataclasses.replace(parent.recipe.model, dropout=recipe.model.dropout):
+    if recipe.model != dataclasses.replace(parent.recipe.model, **_changeable(recipe)):
         raise LabError(
             f"a branch of {parent.run.name} needs the same model: leave the model settings unchanged (dropout may change)"
         )

@@ -15,9 +15,12 @@ from lmlab.data.preparation import prepare
 from lmlab.data.progress import Progress
 from lmlab.data.reading import Reading, reading
 from lmlab.data.shards.existing import Beginning
+from lmlab.data.tokenizers import load_tokenizer
 from lmlab.experiment.ladder import run_ladder
 from lmlab.experiment.outline import Outline, outline_of, with_known_prompts
+from lmlab.experiment.parent import Parent
 from lmlab.experiment.planned_data import data_for_plan
+from lmlab.files import read_json
 from lmlab.hardware.device import choose_device
 from lmlab.hardware.energy import EnergyMeter
 from lmlab.hardware.nvml import nvidia_gpu
@@ -81,6 +84,7 @@ def plan(
     recipe: Recipe,
     *,
     runs: str | Path = "runs",
+    parent: Parent | None = None,
     ladder: bool = False,
     price: Price | None = None,
     display: Display | None = None,
@@ -89,7 +93,7 @@ def plan(
     clock: WallClock | None = None,
 ) -> Plan:
     """Return the plan for a run of `recipe`; its data is prepared (of a large corpus the beginning), and with `ladder` short
-    trainings are run to extrapolate the loss.
+    trainings are run to extrapolate the loss. Of a branch of `parent` on conversations no loss is expected.
 
     The run is a separate process. Its start is measured here: Python and imports from this process's time until this call, where a
     command passes its `clock`, else from a child process; then data, engine and trial in the state in which the run finds them
@@ -102,14 +106,15 @@ def plan(
     if price is not None:
         price.require_power(_power_can_be_read(choose_device(recipe.train.device)))
     root = Path(runs)
-    recipe, dataset = data_for_plan(recipe, progress)
+    given = None if parent is None else load_tokenizer(read_json(parent.run.folder / "tokenizer.json"))
+    recipe, dataset = data_for_plan(recipe, progress, given)
     with _Stopwatch() as data:
         if not isinstance(dataset, Beginning):
-            dataset = prepare(recipe.data)
+            dataset = prepare(recipe.data, tokenizer=given)
     recipe = with_known_prompts(recipe, dataset.tokenizer, say)
-    outline = outline_of(recipe, dataset, training_split(recipe, dataset), None, say)
+    outline = outline_of(recipe, dataset, training_split(recipe, dataset), parent, say)
     with _Stopwatch() as choice:
-        outline_of(recipe, dataset, training_split(recipe, dataset), None, lambda line: None)
+        outline_of(recipe, dataset, training_split(recipe, dataset), parent, lambda line: None)
     read = reading(recipe, dataset)
     if ladder:
         run_ladder(recipe, dataset, outline.steps, display or make_display(quiet=True), say)
@@ -127,7 +132,6 @@ def plan(
         recipe, tried.trial, outline.steps, outline.plan, expectation.calibrations, step_tokens, start
     )
     evidence = expectation.evidence
-    assert evidence is not None  # there is no parent
     loss = expectation.loss
     peak = peak_flops(outline.policy)
     return Plan(
@@ -149,9 +153,11 @@ def plan(
         memory_bytes=device_memory_bytes(outline.policy.torch_device),
         free_disk_bytes=shutil.disk_usage(_existing(root)).free,
         validation=_validation(outline, tried, duration, loss),
-        law=evidence.law,
-        law_rests_on=evidence.law_rests_on,
-        ladder_seconds=ladder_seconds(recipe, dataset.vocabulary_size, outline.steps, duration.train_seconds),
+        law=None if evidence is None else evidence.law,
+        law_rests_on="" if evidence is None else evidence.law_rests_on,
+        ladder_seconds=None
+        if parent is not None
+        else ladder_seconds(recipe, dataset.vocabulary_size, outline.steps, duration.train_seconds),
         cost=_cost(price, duration.total_seconds, tried.watts),
         preparation=dataset.preparation if isinstance(dataset, Beginning) else None,
     )

@@ -274,7 +274,8 @@ def _dataset(run: Run, recipe: Recipe, progress: Progress | None) -> Dataset:
     try:
         return find_dataset(wanted)
     except LabError:
-        own = load_tokenizer(read_json(run.folder / "tokenizer.json")) if recipe.data.tokenizer == IMPORTED else None
+        given = recipe.data.tokenizer == IMPORTED or recipe.data.conversations
+        own = load_tokenizer(read_json(run.folder / "tokenizer.json")) if given else None
         dataset = prepare(recipe.data, progress=progress, tokenizer=own)
     if dataset.id != wanted:
         raise LabError(

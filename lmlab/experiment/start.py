@@ -205,16 +205,21 @@ def _dataset(recipe: Recipe, parent: Parent | None, progress: Progress | None) -
 
 
 def _given_tokenizer(recipe: Recipe, parent: Parent | None) -> Tokenizer | None:
-    """Return the parent's tokenizer where the recipe's settings don't make it: that of an imported model."""
+    """Return the parent's tokenizer where the recipe's settings don't make it: of an imported model, or for conversations."""
     if parent is None or recipe.data.tokenizer != parent.recipe.data.tokenizer:
         return None
     foreign = parent.run.model_from is not None or recipe.data.tokenizer == IMPORTED
-    return load_tokenizer(read_json(parent.run.folder / "tokenizer.json")) if foreign else None
+    # A tokenizer that learns from text would be another one after conversations than after the parent's text.
+    theirs = foreign or recipe.data.conversations
+    return load_tokenizer(read_json(parent.run.folder / "tokenizer.json")) if theirs else None
 
 
 def _same_data(one: Data, other: Data) -> bool:
     """Return whether two settings give one data set: order, stride and freshness only affect how it is read."""
-    return dataclasses.replace(one, order=other.order, stride=other.stride, fresh=other.fresh) == other
+    return (
+        dataclasses.replace(one, order=other.order, stride=other.stride, fresh=other.fresh, targets=other.targets)
+        == other
+    )
 
 
 def _require_boundary(recipe: Recipe, dataset: Dataset) -> None:

@@ -38,8 +38,10 @@ def known_prompts(tokenizer: Tokenizer, prompts: Sequence[str]) -> tuple[tuple[s
 
 
 def begin_of(data: Data, tokenizer: Tokenizer) -> int | None:
-    """Return the token before each prompt, for a model trained on windows of documents; None for one trained on a stream."""
-    return tokenizer.begin_of_text if data.by_document else None
+    """Return the token before each prompt, for a model trained on windows of documents; None for one trained on a stream or tuned
+    on conversations.
+    """
+    return tokenizer.begin_of_text if data.begins_documents else None
 
 
 def first_token(tokenizer: Tokenizer) -> int:

@@ -339,7 +339,9 @@ class Plan:
     def _loss_lines(self) -> list[str]:
         loss = self.forecast.figures.get("final_loss")
         if loss is None:
-            return _section("loss", [("unknown", "", unknown_loss(self.ladder_seconds))])
+            known = "a branch begins from trained weights, which no law of loss covers"
+            why = known if self.recipe.data.conversations else unknown_loss(self.ladder_seconds)
+            return _section("loss", [("unknown", "", why)])
         shown = _interval(loss, lambda value: f"{value:.3f}")
         return _section("loss", [(f"{loss.value:.3f} nats a token", loss.evidence, f"{shown}; {loss.rests_on}")])
 

@@ -72,8 +72,28 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
     if data.tokenizer == "bpe" and (data.vocabulary is None or data.vocabulary < BYTE_LEVEL_SYMBOLS):
         yield f"data.vocabulary {data.vocabulary} is too small for bpe: expected {BYTE_LEVEL_SYMBOLS} (bytes, end of text) or more"
     yield from _window_problems(recipe)
+    yield from _conversation_problems(recipe)
+    if data.test_share and data.split not in ("hash", "sequential"):
+        yield f"data.test_share {data.test_share:g} is for data.split hash and sequential, but it is {data.split}: leave it out"
+    if data.test_share + data.valid_share >= 1:
+        yield f"data.valid_share and data.test_share are {data.valid_share + data.test_share:g} together: expected less than 1"
     if data.tokens is not None and data.tokens <= recipe.model.context:
         yield f"data.tokens {data.tokens} is shorter than one window: expected more than model.context {recipe.model.context}"
+
+
+def _conversation_problems(recipe: Recipe) -> Iterator[str]:
+    data = recipe.data
+    if not data.conversations:
+        if data.targets != "all":
+            yield f"data.targets {data.targets} is for conversations: expected a data.template, or data.targets all"
+        return
+    if data.windows not in ("cropped", "bucketed", "packed"):
+        yield f"data.windows {data.windows} would cut conversations in two: expected cropped, bucketed or packed with a template"
+    if data.split not in ("auto", "hash", "sequential", "published"):
+        yield f"data.split {data.split} isn't for conversations: expected sequential, hash or published"
+    for name, unset in (("separator", ""), ("minimum_words", 0), ("newlines", "keep"), ("tokens", None)):
+        if getattr(data, name) != unset:
+            yield f"data.{name} is for plain text, but data.template is {data.template}: leave it out"
 
 
 def _window_problems(recipe: Recipe) -> Iterator[str]:
@@ -94,7 +114,7 @@ def _window_problems(recipe: Recipe) -> Iterator[str]:
         yield f"data.order {data.order} cuts the text as one stream: expected shuffle with data.windows {data.windows}"
     if data.fresh:
         yield "data.fresh isn't possible with windows of documents, which overlap: leave data.fresh out, or use data.windows stream"
-    if data.windows == "cropped" and data.stride is not None:
-        yield f"data.stride {data.stride} is for several windows of a document, but data.windows is cropped: leave it out"
+    if data.windows != "documents" and data.stride is not None:
+        yield f"data.stride {data.stride} is for several windows of a document, but data.windows is {data.windows}: leave it out"
     elif data.stride is not None and data.stride > context:
         yield f"data.stride {data.stride} would pass over tokens between windows: expected at most model.context {context}"

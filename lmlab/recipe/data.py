@@ -12,9 +12,11 @@ IMPORTED = "imported"
 """The tokenizer of an imported model, which isn't made from a text."""
 TOKENIZERS = ["characters", "bytes", "words", "gpt2", "bpe", IMPORTED]
 """Names of the tokenizers; `lmlab.data.tokenizers.add_tokenizer` adds one."""
-SplitName = Literal["auto", "published", "hash", "tail", "first"]
+SplitName = Literal["auto", "published", "hash", "tail", "first", "sequential"]
 OrderName = Literal["shuffle", "shifted", "random", "documents"]
-WindowsName = Literal["stream", "documents", "cropped"]
+WindowsName = Literal["stream", "documents", "cropped", "bucketed", "packed"]
+TemplateName = Literal["none", "alpaca", "chatml", "phi3", "plain"]
+TargetsName = Literal["all", "response"]
 UnknownName = Literal["refuse", "replace"]
 NewlinesName = Literal["keep", "lf"]
 
@@ -46,10 +48,13 @@ class Data:
     """What happens to a symbol that the tokenizer has never seen: refuse the text, or replace it by the unknown token."""
     split: SplitName = setting("auto")
     """published: as the corpus comes; hash: each document by its own hash; tail: the text's end; first: the first documents
-    validate; auto: published if there is one, first for a corpus that is read only as far as data.tokens needs, else hash or tail.
+    validate; sequential: documents train, test and validate in this order; auto: published if there is one, first for a corpus that
+    is read only as far as data.tokens needs, else hash or tail.
     """
     valid_share: float = setting(0.1, above=0.0, below=1.0)
-    """The share of the corpus that becomes the validation split, for hash and tail."""
+    """The share of the corpus that becomes the validation split, for hash, tail and sequential."""
+    test_share: float = setting(0.0, at_least=0.0, below=1.0, came_later=True)
+    """The share of the documents that becomes a test split, for hash and sequential; nothing is trained or chosen on it."""
     valid_documents: int = setting(1000, at_least=1, came_later=True, count=True)
     """How many of the first documents become the validation split, for first."""
     tokens: int | None = setting(None, at_least=2, count=True)
@@ -62,7 +67,8 @@ class Data:
     """
     windows: WindowsName = setting("stream", came_later=True)
     """stream: documents are joined and cut as one text; documents: each is cut by itself, or padded; cropped: each is cut to one
-    window, and the rest of it left out.
+    window, and the rest of it left out; bucketed: the same, with documents of similar length in a batch, so that less is padded;
+    packed: consecutive documents share a window while they fit in it whole.
     """
     stride: int | None = setting(None, at_least=1, came_later=True)
     """Tokens from one window of a document to the next (documents only; none: model.context, so that each token is a target once
@@ -70,11 +76,30 @@ class Data:
     """
     fresh: bool = setting(False, came_later=True)
     """With --from: train on tokens that no run before has used, each window once, whatever the order."""
+    template: TemplateName = setting("none", came_later=True)
+    """The corpus is conversations (Alpaca's records, or chats of messages), which this template turns into text; none: it is plain
+    text.
+    """
+    targets: TargetsName = setting("all", came_later=True)
+    """Of conversations: the loss is over all tokens but the padding, or over the assistant's responses only."""
 
     @property
     def by_document(self) -> bool:
-        """Whether each document is cut into windows by itself, and so begins and ends with a token of its own."""
+        """Whether windows begin at the starts of documents, rather than anywhere in one stream."""
         return self.windows != "stream"
+
+    @property
+    def conversations(self) -> bool:
+        """Whether the documents are conversations, written by a template."""
+        return self.template != "none"
+
+    @property
+    def begins_documents(self) -> bool:
+        """Whether each document begins with a token of its own, from which its first token is predicted.
+
+        A conversation doesn't: its first tokens are the template's, which nobody asks a model for.
+        """
+        return self.by_document and not self.conversations
 
 
 WORDS_NEED: dict[str, Any] = {"vocabulary": None, "minimum_count": 2, "unknown": "replace"}

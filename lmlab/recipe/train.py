@@ -15,6 +15,7 @@ OnSpikeName = Literal["note", "skip", "rewind"]
 KeepOptimizerName = Literal["all", "latest"]
 KeepFinishedName = Literal["auto", "all", "least"]
 ShardName = Literal["auto", "on", "off"]
+InheritName = Literal["all", "weights"]
 BackgroundName = Literal["auto", "on", "off"]
 FinalName = Literal["whole", "sample"]
 
@@ -40,6 +41,10 @@ class Train:
     """Stop after this many evaluations without a better validation loss; 0: never."""
     minimum_gain: float = setting(0.0, at_least=0.0, came_later=True)
     """Improvement in nats a token that resets patience; the best model is kept however small its improvement."""
+    inherit: InheritName = setting("all", came_later=True)
+    """What a branch takes from its parent. all: weights, and the optimizer's state (its moments) where the optimizers are of one
+    kind; weights: the optimizer begins anew.
+    """
     tolerate: int = setting(5, at_least=1)
     """Stop after this many steps in a row whose loss or gradient was not finite."""
     spike: float = setting(8.0, at_least=0.0, came_later=True)

@@ -1,26 +1,30 @@
-"""Conversations from files: Alpaca's records (instruction, input, output) and chats (lists of messages), as JSON or JSONL.
+"""Conversations from files: Alpaca's records (instruction, input, output) and chats (lists of messages).
 
     [{"instruction": "...", "input": "...", "output": "..."}, ...]                    Alpaca; "input" may be absent or empty
     {"messages": [{"role": "user", "content": "..."}, {"role": "assistant", ...}]}    a chat; also "conversations", from/value
 
-A file is a JSON list of records, or JSONL with one record a line; .gz, .xz, .bz2 and .zst are decompressed.
+A file is a JSON list of records, or JSONL with one record a line, and .gz, .xz, .bz2 and .zst are decompressed; or it is parquet
+with these columns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from lmlab import LabError
-from lmlab.data.instructions.template import Message, Role, require_turns
-from lmlab.data.progress import Silent
-from lmlab.data.readers import SourceFile, describe_name, opened
+from lmlab.data.parquet import PARQUET_ROWS, require_pyarrow
+from lmlab.data.progress import Progress, Silent
+from lmlab.data.readers import BYTE_ORDER_MARK, SourceFile, describe_name, first_line, opened, read_block, size_on_disk
 from lmlab.files.strict_json import parse_json
+from lmlab.recipe.template import Message, Role, require_turns
 
 LARGEST_BYTES = 1 << 30
 """Decompressed size of a JSON list, which is read whole; JSONL may be of any size up to it, too."""
+COLUMNS = ("instruction", "input", "output", "messages", "conversations")
+"""Columns of a parquet file that are read."""
 OTHER_ROLES: dict[str, Role] = {"human": "user", "gpt": "assistant", "bot": "assistant", "model": "assistant"}
 """Names of roles in other formats (ShareGPT, Gemma)."""
 
@@ -44,23 +48,60 @@ class Conversation:
         return self.messages[-1].content
 
 
-def read_conversations(path: Path) -> list[Conversation]:
-    """Return the conversations of a file in its order.
+@dataclass(frozen=True, kw_only=True)
+class Conversations(Sequence[Conversation]):
+    """The conversations of a file in its order, a sequence of them."""
 
-    Raises LabError with file and record if the file can't be read, isn't JSON or JSONL, is empty, or a record is of neither form.
+    kept: tuple[Conversation, ...]
+    unanswered: int
+    """Records left out because the last answer is empty (Stanford Alpaca has 28 of 52,002)."""
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Conversation, ...]: ...
+    def __getitem__(self, index: int | slice) -> Conversation | tuple[Conversation, ...]:
+        return self.kept[index]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+
+def read_conversations(path: Path) -> Conversations:
+    """Return the conversations of a file in its order, without those whose last answer is empty, which are counted.
+
+    Raises LabError with file and record if the file can't be read, isn't JSON, JSONL or parquet, has no answers, or a record is of
+    neither form.
     """
-    found = [conversation_of(record, f"{path}, record {number}") for number, record in enumerate(_records(path), 1)]
+    kind, packing = describe_name(path.name)
+    return conversations_in(SourceFile(name=str(path), path=path, kind=kind, packing=packing), Silent())
+
+
+def conversations_in(file: SourceFile, progress: Progress) -> Conversations:
+    """Do the same for a file of a corpus."""
+    records = _parquet_records(file) if file.kind == "parquet" else _json_records(file, progress)
+    found = [conversation_of(record, f"{file.name}, record {number}") for number, record in enumerate(records, 1)]
     if not found:
-        raise LabError(f"{path} has no records; expected Alpaca's (instruction, input, output) or chats (messages)")
-    return found
+        raise LabError(
+            f"{file.name} has no records; expected Alpaca's (instruction, input, output) or chats (messages)"
+        )
+    kept = tuple(conversation for conversation in found if conversation.reference.strip())
+    if not kept:
+        raise LabError(
+            f"{file.name} has {len(found):,} records without an answer; expected an output, or a last message, with text"
+        )
+    return Conversations(kept=kept, unanswered=len(found) - len(kept))
 
 
 def conversation_of(record: Any, place: str) -> Conversation:
-    """Return a record's conversation; raises LabError, which begins with `place`, if it's of neither form."""
+    """Return a record's conversation; raises LabError, which begins with `place`, if it's of neither form.
+
+    Its last answer may be empty.
+    """
     if isinstance(record, dict) and "instruction" in record:
         texts = [record.get(name, "") for name in ("instruction", "input", "output")]
-        if not all(isinstance(text, str) for text in texts) or not texts[0].strip() or not texts[2].strip():
-            raise LabError(f"{place}: instruction and output must be texts that aren't empty, and input a text")
+        if not all(isinstance(text, str) for text in texts) or not texts[0].strip():
+            raise LabError(f"{place}: instruction must be a text that isn't empty, input and output texts")
         user = Message(role="user", content=texts[0], input=texts[1])
         return Conversation(messages=(user, Message(role="assistant", content=texts[2])), place=place)
     turns = _turns(record)
@@ -93,24 +134,44 @@ def _message(turn: Any, place: str) -> Message:
     return Message(role=known[role], content=content)
 
 
-def _records(path: Path) -> Iterator[Any]:
-    _, packing = describe_name(path.name)
+def _json_records(file: SourceFile, progress: Progress) -> Iterator[Any]:
     try:
-        with opened(SourceFile(name=str(path), path=path, packing=packing), Silent()) as stream:
-            content = stream.read(LARGEST_BYTES + 1)
+        progress.begin(f"reading {file.name}", size_on_disk(file))
+        with opened(file, progress) as stream:
+            content = read_block(stream, file, LARGEST_BYTES + 1)
     except OSError as error:
-        raise LabError(f"{path} can't be read ({error.strerror}); expected a JSON or JSONL file") from None
+        raise LabError(f"{file.name} can't be read ({error.strerror}); expected a JSON or JSONL file") from None
     if len(content) > LARGEST_BYTES:
-        raise LabError(f"{path} is larger than {LARGEST_BYTES >> 20:,} MiB; divide it")
+        raise LabError(f"{file.name} is larger than {LARGEST_BYTES >> 20:,} MiB; divide it")
+    content = content.removeprefix(BYTE_ORDER_MARK)
     if content.lstrip()[:1] == b"[":
         try:
             yield from parse_json(content)
             return
         except ValueError as error:
-            raise LabError(f"{path} isn't JSON ({error}); expected a list of records, or one record a line") from None
+            raise LabError(
+                f"{file.name} isn't JSON ({error}); expected a list of records, or one record a line"
+            ) from None
     for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
             try:
                 yield parse_json(line)
             except ValueError as error:
-                raise LabError(f"{path}, line {number}, isn't JSON ({error}); expected one record a line") from None
+                raise LabError(
+                    f"{file.name}, line {number}, isn't JSON ({error}); expected one record a line"
+                ) from None
+
+
+def _parquet_records(file: SourceFile) -> Iterator[Any]:
+    require_pyarrow()
+    import pyarrow
+    import pyarrow.parquet
+
+    try:
+        with pyarrow.parquet.ParquetFile(file.path) as table:
+            names = [name for name in COLUMNS if name in table.schema_arrow.names]
+            for batch in table.iter_batches(batch_size=PARQUET_ROWS, columns=names):
+                for record in batch.to_pylist():
+                    yield {name: value for name, value in record.items() if value is not None}
+    except (OSError, pyarrow.ArrowException) as error:
+        raise LabError(f"{file.name} isn't parquet of conversations ({first_line(error)}); copy it again") from None
