@@ -94,6 +94,7 @@ def run(arguments: list[str]) -> int:
     flags = parse(JudgeFlags, arguments, "lmlab judge")
     _refuse_wrong(flags)
     from lmlab.judge.judging import judge_models
+    from lmlab.report.judge_figure import write_scores
     from lmlab.report.judge_table import judge_parts
 
     asked = _asked(flags)
@@ -109,10 +110,12 @@ def run(arguments: list[str]) -> int:
         say=lambda line: show(line, file=sys.stderr),
         confirm=lambda cost: _confirm(flags, cost),
     )
+    pictures = write_scores(figures, path.parent)
     if flags.json:
         show_json({"file": str(path), "id": figures.raw.id, **figures.to_json()})
     else:
         show(*judge_parts(figures))
+        show(*(str(picture) for picture in pictures if picture.suffix == ".png"))
         show(f"{path} holds everything; lmlab verify {path} computes it again")
     return 0
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import tyro
 
 from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
+
+JUDGED = "judged.json"
 
 
 @dataclass(frozen=True)
@@ -20,8 +23,8 @@ class Verify:
     """
 
     file: tyro.conf.Positional[str] = ""
-    """The study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json or of lmlab report --to
-    json, a folder with such files, or a finished run."""
+    """The study.json of lmlab study, the explain.json of lmlab explain, the judged.json of lmlab judge, the output of lmlab compare
+    --json or of lmlab report --to json, a folder with such files, or a finished run."""
     runs: str = ""
     """Where the runs are, under any names; default: the folder that a study's folder is in, the archive beside the file, else
     LMLAB_RUNS or ./runs."""
@@ -40,6 +43,8 @@ def run(arguments: list[str]) -> int:
     flags = parse(Verify, arguments, "lmlab verify")
     if not flags.file:
         raise UsageError("lmlab verify needs a file: lmlab verify runs/study-NAME/study.json")
+    if Path(flags.file).name == JUDGED:
+        return _judged(flags)
     from lmlab.recipe.quantities import byte_count
     from lmlab.study.verify.verification import files_of, pack, runs_for, verify
 
@@ -61,3 +66,18 @@ def run(arguments: list[str]) -> int:
             title = f"{path.name}: " if len(files) > 1 else ""
             show(*held, *found.wrong(), f"{title}{found.line()}")
     return 0 if all(found.holds for found in results.values()) else 1
+
+
+def _judged(flags: Verify) -> int:
+    """Verify the file of lmlab judge, which holds all that its figures follow from."""
+    from lmlab.judge.verifying import MOST_SHOWN, verify_judged
+
+    if flags.rescore or flags.pack:
+        raise UsageError(f"--rescore and --pack are for files about runs' losses: {JUDGED} holds what it follows from")
+    path = Path(flags.file)
+    found = verify_judged(path, runs_folder(flags.runs))
+    if flags.json:
+        show_json({"file": str(path), **found.to_json()})
+    else:
+        show(*found.wrong[:MOST_SHOWN], found.line())
+    return 0 if found.holds else 1

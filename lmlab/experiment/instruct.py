@@ -2,8 +2,9 @@
 
     parent RUN@STEP + file -> recipe -> data set -> once an epoch the whole validation split -> the training of any branch
 
-Without a named recipe the optimizer is the parent's with its rates x RATE_SHARE, which then fall to zero in a straight line, and its
-moments begin at zero (`train.inherit all` continues them). The result is an ordinary run with a parent and a template.
+Without a named recipe the optimizer is the parent's with its rates x RATE_SHARE, which fall to zero in a straight line after a
+short warm-up, and its moments begin at zero (`train.inherit all` continues them). The result is an ordinary run with a parent and a
+template.
 """
 
 from __future__ import annotations

@@ -142,6 +142,7 @@ def _what(loaded: Loaded) -> Written:
         tokenizer=loaded.tokenizer,
         step=loaded.step,
         loss=figures.get("loss"),
+        template=loaded.run.template(),
     )
 
 

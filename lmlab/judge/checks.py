@@ -47,6 +47,9 @@ NO_ROOM = (10.0, 90.0)
 """A mean of the styled text outside of these leaves a bias little room to show."""
 
 
+CHECKPOINTS = "ladder: checkpoints of "
+
+
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One property of a judge."""
@@ -97,7 +100,8 @@ def control_checks(replies: Replies) -> list[Check]:
                 name=f"control: {name}",
                 fit=compared.kind == "better" and not credited,
                 figure=f"{points} {_range(mean.mean)}, the reference {top:.1f}",
-                limit=f"below the reference, and at most {MOST_CREDIT:.0%} of its score",
+                limit="below the reference"
+                + ("" if replies.method == "pairwise" else f", and at most {MOST_CREDIT:.0%} of its score"),
                 values={"mean": mean.to_json(), "reference": top, "verdict": compared.to_json()},
             )
         )

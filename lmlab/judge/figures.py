@@ -15,7 +15,7 @@ from lmlab.judge.fitness import Fitness, fitness_of
 from lmlab.judge.metrics import ModelMetrics, metric_pairs, metric_tables, model_metrics, order_of
 from lmlab.judge.raw import JudgeRaw, Label, Raw
 from lmlab.judge.rounds import Replies
-from lmlab.judge.texts import covariates
+from lmlab.judge.texts import BAD_CONTROLS, covariates
 from lmlab.judge.verdicts import Compared, compare, decided
 from lmlab.stats.calibrated import Calibrated, calibrated
 from lmlab.stats.rank_agreement import RankAgreement, rank_agreement
@@ -43,6 +43,8 @@ class Standing:
     """Prompts about it whose reply couldn't be read."""
     calibrated: Calibrated | None
     """The share of right answers by the labels; None without labels of both kinds."""
+    at_floor: bool | None
+    """Whether it isn't shown to be above the bad controls of the examination; None of pairs, or without one."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for --json and files."""
@@ -53,6 +55,7 @@ class Standing:
             "ranks": None if self.ranks is None else list(self.ranks),
             "failed": self.failed,
             "right": None if self.calibrated is None else self.calibrated.to_json(),
+            "at_floor": self.at_floor,
         }
 
 
@@ -149,17 +152,23 @@ def judge_figures(raw: Raw, judge: JudgeRaw) -> JudgeFigures:
     pairs = decided(replies, places, judge.order) if judge.until_decided else compare(replies, places)
     found = _slopes(raw, replies)
     adjusted = _adjusted(raw, replies, fitness)
+    floor = floor_of(judge.examination)
     return JudgeFigures(
         raw=judge,
         fitness=fitness,
-        standings=tuple(_standing(raw, replies, place, pairs, adjusted) for place in range(len(raw.models))),
+        standings=tuple(_standing(raw, replies, place, pairs, adjusted, floor) for place in range(len(raw.models))),
         pairs=tuple(pairs),
         slopes=found,
     )
 
 
 def _standing(
-    raw: Raw, replies: Replies, place: int, pairs: Sequence[Compared], adjusted: NDArray[np.float64]
+    raw: Raw,
+    replies: Replies,
+    place: int,
+    pairs: Sequence[Compared],
+    adjusted: NDArray[np.float64],
+    floor: float | None,
 ) -> Standing:
     asked = replies.asked()
     scores = replies.scores()[place][asked]
@@ -170,14 +179,24 @@ def _standing(
             one, two = replies.duel(place, other)
             there = ~np.isnan(one - two)
             wins += ((np.sign((one - two)[there]) + 1) / 2).tolist()
+    score = mean_score(scores)
     return Standing(
-        score=mean_score(scores),
+        score=score,
         adjusted=float(adjusted[place]),
         win_rate=float(np.mean(wins)) if wins else math.nan,
         ranks=ranks_left(name, pairs, len(raw.models)) if len(raw.models) > 1 else None,
         failed=replies.failed_about(place),
         calibrated=_calibrated(raw, replies, place) if replies.method != "pairwise" else None,
+        at_floor=None if floor is None else not score.low > floor,
     )
+
+
+def floor_of(examination: Replies | None) -> float | None:
+    """Return the highest upper limit of a bad control's mean score; None of pairs, or without an examination."""
+    if examination is None or examination.method == "pairwise":
+        return None
+    scores = examination.scores()
+    return max(mean_score(scores[examination.names.index(name)]).high for name in BAD_CONTROLS)
 
 
 def ranks_left(name: str, pairs: Sequence[Compared], models: int) -> tuple[int, int]:

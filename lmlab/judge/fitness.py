@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from lmlab.judge.checks import (
+    CHECKPOINTS,
     Check,
     again_check,
     control_checks,
@@ -146,7 +147,7 @@ def fitness_of(
     candidates = known_candidates(questions, seed)
     checks = [replies_check(replies), *control_checks(replies), ladder_check(replies)]
     if ladder is not None:
-        checks.append(ladder_check(ladder[1], ladder[1].names, name=f"ladder: checkpoints of {ladder[0]}"))
+        checks.append(ladder_check(ladder[1], ladder[1].names, name=f"{CHECKPOINTS}{ladder[0]}"))
     checks += [again_check(replies), *style_checks(replies)]
     place = place_check(replies)
     checks += [place] if place is not None else []

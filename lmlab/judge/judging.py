@@ -19,7 +19,7 @@ from lmlab.experiment.models_of_others import is_foreign
 from lmlab.files import make_folder, read_json, write_json
 from lmlab.generation.settings import Sampling
 from lmlab.judge.answering import Answered, answer
-from lmlab.judge.checkpoints import checkpoint_candidates
+from lmlab.judge.checkpoints import MOST_RUNGS, checkpoint_candidates
 from lmlab.judge.client import Judge, JudgeSettings, estimated_tokens
 from lmlab.judge.figures import Figures, figures_of
 from lmlab.judge.fitness import ITEMS, examined, fit_asks, fitness_of
@@ -176,6 +176,9 @@ def _cost(
         method = judge.settings.method
         fit_calls = calls_of(fit_asks(method, known, len(on), asked.seed), known, on) if on else []
         model_calls = calls_of(plan(method, answers, range(len(questions)), asked.seed), answers, questions)
+        rungs = [dataclasses.replace(answers[0], name=f"rung {number}") for number in range(MOST_RUNGS)]
+        ladder = plan(method, rungs, examined_on, asked.seed) if asked.ladder else []
+        model_calls += calls_of(ladder, rungs, questions)
         calls += len(fit_calls) + len(model_calls)
         tokens += sum(estimated_tokens(call, method) for call in (*fit_calls, *model_calls))
         cached += judge.known(fit_calls)
@@ -252,17 +255,20 @@ def _judged(
     examination = ladder = None
     fit = True
     if on:
-        progress.begin(f"{settings.name} is examined", None, "replies")
+        asks = plan(settings.method, rungs, range(len(on)), asked.seed) if rungs else []
+        known = known_candidates(on, asked.seed)
+        total = len(asks) + len(fit_asks(settings.method, known, len(on), asked.seed))
+        progress.begin(f"{settings.name} is examined", total, "replies")
         examination = examined(judge, on, asked.seed, progress.advance)
-        if rungs:
+        if asks:
             ladder = replies_for(settings.method, rungs, len(on))
-            asks = plan(settings.method, rungs, range(len(on)), asked.seed)
             ask_all(judge, asks, rungs, on, ladder, progress.advance)
         fit = fitness_of(examination, on, asked.seed, None if ladder is None else (asked.ladder, ladder)).fit
     replies: Replies | None = None
     order: tuple[int, ...] = ()
     if fit or asked.anyway:
-        progress.begin(f"{settings.name} judges", None, "replies")
+        total = len(plan(settings.method, candidates, range(len(questions)), asked.seed))
+        progress.begin(f"{settings.name} judges", total, "replies")
         replies, order = _about_models(judge, asked, questions, candidates, progress)
     return JudgeRaw(
         name=settings.name,

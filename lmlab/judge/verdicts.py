@@ -146,5 +146,6 @@ def decided(replies: Replies, pairs: Sequence[Pair], order: Sequence[int]) -> li
         low = float(confidence_sequence(lowest, limits, level).low[-1]) if len(order) else limits[0]
         high = float(confidence_sequence(highest, limits, level).high[-1]) if len(order) else limits[1]
         kind: Kind = "better" if low > 0 else "worse" if high < 0 else "indistinguishable"
-        found.append(Compared(**{**vars(plain), "kind": kind, "low": low, "high": high}))
+        nothing = {"p_value": math.nan, "adjusted_p_value": math.nan}  # those of the plain test hold for one look
+        found.append(Compared(**{**vars(plain), **nothing, "kind": kind, "low": low, "high": high}))
     return found

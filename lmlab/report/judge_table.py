@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
+from lmlab.judge.checks import CHECKPOINTS
 from lmlab.judge.figures import Figures, JudgeFigures, ranking
 from lmlab.judge.metrics import UNITS
 from lmlab.judge.power import power_of
+from lmlab.judge.texts import BAD_CONTROLS
 from lmlab.judge.verdicts import Compared
 from lmlab.stats.scores import MeanScore
 from lmlab.training.table import Column, Part, Styled, Table, table
@@ -81,12 +83,17 @@ def _judge(figures: Figures, judge: JudgeFigures) -> Iterator[Part]:
         yield from _needs(figures, judge)
     if not judge.standings:
         yield "no model is ranked by a judge that is unfit; --anyway asks it all the same"
+        if fitness is not None and {check.name for check in fitness.failed} == {f"{CHECKPOINTS}{judge.raw.ladder}"}:
+            yield f"only the checkpoints of {judge.raw.ladder} failed: models like these are at the floor of this judge's scale"
         return
     if not judge.trusted:
         yield Styled("these ranks are of a judge that isn't known to be fit", "red")
     yield _standings(figures, judge)
     if judge.raw.until_decided:
         yield f"asked about {len(judge.raw.order)} of {len(figures.raw.questions)} questions; intervals hold at every look"
+    floor = [name for name, one in zip(figures.names, judge.standings, strict=True) if one.at_floor]
+    if floor:
+        yield Styled(f"at the floor, no better than {', '.join(BAD_CONTROLS)}: {', '.join(floor)}", "yellow")
     for pair in judge.pairs:
         yield _verdict("", pair, "points")
     yield from _slopes(judge)
@@ -147,9 +154,10 @@ def _verdict(prefix: str, pair: Compared, unit: str) -> Styled:
     needed = (
         "" if pair.needed is None or pair.kind != "indistinguishable" else f"; so much takes {pair.needed:,} questions"
     )
+    chance = "" if math.isnan(pair.adjusted_p_value) else f"p {pair.adjusted_p_value:.2g}, "
     text = (
         f"{prefix}{pair.first} against {pair.second}: {pair.kind} ({pair.difference:+.2f} {unit}, {pair.low:+.2f} to "
-        f"{pair.high:+.2f}; p {pair.adjusted_p_value:.2g}, {pair.questions} questions{needed})"
+        f"{pair.high:+.2f}; {chance}{pair.questions} questions{needed})"
     )
     return Styled(text, COLOURS[pair.kind])
 
@@ -165,8 +173,3 @@ def _slopes(judge: JudgeFigures) -> Iterator[Part]:
 
 def _range(score: MeanScore) -> str:
     return f"({score.low:.1f} to {score.high:.1f})"
-
-
-def judge_lines(parts: Sequence[Part]) -> list[str]:
-    """Return the parts as lines of text."""
-    return [line for part in parts for line in (part.lines() if isinstance(part, Table) else [str(part)])]

@@ -57,8 +57,8 @@ def card(what: Written, name: str, facts: CardFacts, proof: str) -> str:
         f"# {_plain(what.name)}",
         "",
         f"A GPT ({kind.get(name, 'nanoGPT')}) of {total:,} parameters: {model.layers} layers, {model.heads} heads, width "
-        f"{model.width:,}, context {model.context:,} tokens, vocabulary {what.vocabulary:,} ({what.tokenizer.name}). It continues "
-        "a text; it follows no instructions.",
+        f"{model.width:,}, context {model.context:,} tokens, vocabulary {what.vocabulary:,} ({what.tokenizer.name}). "
+        f"{_asked(what)}",
         "",
         f"Exported by lmlab {__version__} from step {what.step:,} of the run {_plain(facts.run)}, in float32; {proof}.",
         "",
@@ -76,6 +76,16 @@ def card(what: Written, name: str, facts: CardFacts, proof: str) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _asked(what: Written) -> str:
+    """Return how the model wants to be asked."""
+    if what.template is None:
+        return "It continues a text; it follows no instructions."
+    return (
+        f"It was tuned on conversations with the template {what.template.name}, by which a question must be written (the chat "
+        "template of transformers and Ollama's Modelfile have it)."
+    )
 
 
 def _front_matter() -> list[str]:

@@ -15,11 +15,13 @@ from lmlab.data.tokenizers.characters import Characters
 from lmlab.data.tokenizers.imported import Imported
 from lmlab.data.tokenizers.words import PAD, Words
 from lmlab.exchange.models import gguf, hf_gpt2, hf_llama, nanogpt
+from lmlab.exchange.models.chat_templates import jinja_of, modelfile_lines
 from lmlab.exchange.models.exportable import GGUF, HF, NANOGPT
 from lmlab.exchange.models.pickled import write_pickle
 from lmlab.exchange.models.tokenizers import definition_of, special_texts
 from lmlab.exchange.models.weights import theirs
 from lmlab.recipe.model import GPT
+from lmlab.recipe.template import Template
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -42,6 +44,8 @@ class Written:
     step: int
     loss: float | None
     """Its validation loss in nats a token; None where unknown."""
+    template: Template | None = None
+    """Of the conversations that it was tuned on; None for a model that continues a text."""
 
 
 def hf_class(model: GPT) -> str:
@@ -69,6 +73,8 @@ def write_hf(folder: Path, what: Written) -> None:
         theirs(what.weights, table, full, what.vocabulary), folder / "model.safetensors", metadata={"format": "pt"}
     )
     _write_json(folder / "tokenizer.json", definition)
+    if what.template is not None:
+        texts = {**texts, "chat_template": jinja_of(what.template)}
     facts = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": model.context, **texts}
     _write_json(folder / "tokenizer_config.json", {**facts, "clean_up_tokenization_spaces": False})
 
@@ -123,6 +129,8 @@ def write_gguf(folder: Path, what: Written) -> None:
         writer.add_bos_token_id(vocabulary.end)
         writer.add_eos_token_id(vocabulary.end)
     writer.add_add_bos_token(False)
+    if what.template is not None:
+        writer.add_chat_template(jinja_of(what.template))
     full = gguf.with_its_biases(model)
     for name, tensor in theirs(what.weights, gguf.table(full), full, what.vocabulary).items():
         writer.add_tensor(name, tensor.numpy())
@@ -130,13 +138,18 @@ def write_gguf(folder: Path, what: Written) -> None:
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    (folder / "Modelfile").write_text(modelfile(model, vocabulary.end is not None), encoding="utf-8", newline="\n")
+    (folder / "Modelfile").write_text(
+        modelfile(model, vocabulary.end is not None, what.template), encoding="utf-8", newline="\n"
+    )
 
 
-def modelfile(model: GPT, has_end: bool) -> str:
-    """Return Ollama's Modelfile: the prompt as it is, since the model continues a text."""
-    lines = [f"FROM ./{MODEL_FILE}", 'TEMPLATE """{{ .Prompt }}"""', f"PARAMETER num_ctx {model.context}"]
-    return "\n".join([*lines, *([f'PARAMETER stop "{END_OF_TEXT}"'] if has_end else []), ""])
+def modelfile(model: GPT, has_end: bool, template: Template | None) -> str:
+    """Return Ollama's Modelfile: with the model's template, or the prompt as it is where the model continues a text."""
+    if template is None:
+        asked = ['TEMPLATE """{{ .Prompt }}"""', *([f'PARAMETER stop "{END_OF_TEXT}"'] if has_end else [])]
+    else:
+        asked = modelfile_lines(template, has_end)
+    return "\n".join([f"FROM ./{MODEL_FILE}", *asked, f"PARAMETER num_ctx {model.context}", ""])
 
 
 WRITERS: dict[str, Callable[[Path, Written], None]] = {HF: write_hf, GGUF: write_gguf, NANOGPT: write_nanogpt}

@@ -81,9 +81,11 @@ def _known(path: Path, names: Sequence[str], busy: bool) -> dict[str, float] | N
 
 def facts_of_steps(recipe: Recipe, vocabulary: int) -> dict[str, Any]:
     """Return everything in a recipe that affects the duration of a step, except its batch and micro-batch."""
-    cut = {} if recipe.data.windows == "stream" else {"windows": [recipe.data.windows, recipe.data.stride]}
+    cut: dict[str, Any] = {}
+    if recipe.data.windows != "stream":
+        cut["windows"] = [recipe.data.windows, recipe.data.stride]
     if recipe.data.conversations:
-        cut["template"] = [recipe.data.windows, None]  # batches are as long as their longest one
+        cut["template"] = recipe.data.template  # batches are as long as their longest one
     optim = recipe.optim
     # Muon's share of a step grows with its iterations; otherwise only the kind of optimizer matters.
     work = [optim.kind, optim.iterations] if isinstance(optim, Muon) else [optim.kind]
