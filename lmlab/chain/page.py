@@ -17,6 +17,8 @@ from lmlab.stats.bootstrap import Interval
 from lmlab.training.table import Column, Part, Styled, Table
 
 PAGE, PLOT = "chain.md", "answers"
+MOST_PAIRED = 4
+"""With more models the verdicts on all pairs are in judged.json alone."""
 UNKNOWN = "-"
 HEADINGS = (
     *("model", "base", "tuning", "loss of the base", "valid loss", "epochs"),
@@ -32,7 +34,7 @@ def chain_parts(result: ChainResult) -> Iterator[Part]:
     )
     yield Table(columns=columns, rows=tuple(_rows(result)), blocks=True)
     yield ""
-    yield from judge_parts(result.figures)
+    yield from judge_parts(result.figures, pairs=len(result.figures.names) <= MOST_PAIRED)
     yield ""
     for line in order_lines(result):
         yield Styled(line, "bold")
@@ -40,10 +42,17 @@ def chain_parts(result: ChainResult) -> Iterator[Part]:
 
 def order_lines(result: ChainResult) -> list[str]:
     """Return for each metric whether it follows the loss of the base, in words."""
-    return [
-        f"{name}: {_verdict(one)} (Kendall's tau {one.estimate:.2f}, {one.low:.2f} to {one.high:.2f})"
-        for name, one in result.orders.items()
-    ]
+    return [f"{name}: {order_text(one)}" for name, one in result.orders.items()]
+
+
+def order_text(tau: Interval) -> str:
+    """Return an order in words, with its interval where there is one."""
+    if math.isnan(tau.low):
+        return "too few models to tell, or all alike"
+    verdict = "not shown to follow the loss"
+    if tau.low > 0 or tau.high < 0:
+        verdict = "follows the loss" if tau.low > 0 else "goes against the loss"
+    return f"{verdict}, tau {tau.estimate:.2f} ({tau.low:.2f} to {tau.high:.2f})"
 
 
 def write_page(result: ChainResult, runs: Path) -> list[Path]:
@@ -89,12 +98,6 @@ def _number(value: float | None) -> str:
     return UNKNOWN if value is None else f"{value:.4f}"
 
 
-def _verdict(tau: Interval) -> str:
-    if math.isnan(tau.low) or tau.low <= 0 <= tau.high:
-        return "not shown to follow the loss"
-    return "follows the loss" if tau.low > 0 else "goes against the loss"
-
-
 def _panels(result: ChainResult) -> list[AnswerPanel]:
     """Return a panel for each metric without a judge over the bases' losses; none where fewer than two are known."""
     pairs = [
@@ -126,6 +129,6 @@ def _panels(result: ChainResult) -> list[AnswerPanel]:
             )
             for (row, _), one in zip(pairs, values, strict=True)
         ]
-        note = "" if tau is None else f"{_verdict(tau)}: tau {tau.estimate:.2f} ({tau.low:.2f} to {tau.high:.2f})"
+        note = "" if tau is None else order_text(tau)
         panels.append(AnswerPanel(title=title, note=note, points=points))
     return panels

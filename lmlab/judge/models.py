@@ -16,7 +16,7 @@ from lmlab.judge.questions import digest
 from lmlab.model.cost import parameters
 from lmlab.runs import open_run
 
-MOST_MODELS = 8
+MOST_MODELS = 32
 FALLBACK = "alpaca"
 """The template for a model that wasn't tuned with one."""
 
