@@ -25,6 +25,7 @@ from pathlib import Path
 PACKAGE = "lmlab"
 FLOORS = {
     "cli": 10,
+    "chain": 9,
     "report": 8,
     **dict.fromkeys(("study", "judge"), 7),
     "experiment": 6,

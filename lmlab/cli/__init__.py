@@ -35,6 +35,7 @@ VERBS = {
     "sample": "generate text with a trained model",
     "chat": "chat with a trained model in turns",
     "judge": "compare models by their answers to instructions, and tell whether the judge of them is fit",
+    "chain": "from text to base models, their tunings and a comparison of the answers, in one file",
     "tune": "find a recipe's best learning rate by short trainings",
     "compare": "what differs between runs, and whether one is better beyond noise",
     "study": "vary settings over seeds, alone, stacked or in every combination, and measure the effect of each",

@@ -12,7 +12,7 @@ from lmlab.cli.arguments import parse, runs_folder
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json
 
-JUDGED = "judged.json"
+JUDGED, CHAIN = "judged.json", "chain.json"
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Verify:
     """
 
     file: tyro.conf.Positional[str] = ""
-    """The study.json of lmlab study, the explain.json of lmlab explain, the judged.json of lmlab judge, the output of lmlab compare
-    --json or of lmlab report --to json, a folder with such files, or a finished run."""
+    """The study.json of lmlab study, the explain.json of lmlab explain, the judged.json of lmlab judge, the chain.json of lmlab
+    chain, the output of lmlab compare --json or of lmlab report --to json, a folder with such files, or a finished run."""
     runs: str = ""
     """Where the runs are, under any names; default: the folder that a study's folder is in, the archive beside the file, else
     LMLAB_RUNS or ./runs."""
@@ -45,6 +45,8 @@ def run(arguments: list[str]) -> int:
         raise UsageError("lmlab verify needs a file: lmlab verify runs/study-NAME/study.json")
     if Path(flags.file).name == JUDGED:
         return _judged(flags)
+    if Path(flags.file).name == CHAIN:
+        return _chain(flags)
     from lmlab.recipe.quantities import byte_count
     from lmlab.study.verify.verification import files_of, pack, runs_for, verify
 
@@ -76,6 +78,27 @@ def _judged(flags: Verify) -> int:
         raise UsageError(f"--rescore and --pack are for files about runs' losses: {JUDGED} holds what it follows from")
     path = Path(flags.file)
     found = verify_judged(path, runs_folder(flags.runs))
+    if flags.json:
+        show_json({"file": str(path), **found.to_json()})
+    else:
+        show(*found.wrong[:MOST_SHOWN], found.line())
+    return 0 if found.holds else 1
+
+
+def _chain(flags: Verify) -> int:
+    """Verify the file of lmlab chain, with the comparison of answers beside it."""
+    from lmlab.chain.verifying import verify_chain
+    from lmlab.judge.verifying import MOST_SHOWN
+
+    path = Path(flags.file)
+    if flags.rescore:
+        raise UsageError("--rescore is for files about runs' losses: verify the chain's runs one by one")
+    if flags.pack:
+        from lmlab.study.verify.verification import pack
+
+        archive, _ = pack(path, runs_folder(flags.runs))
+        show(archive, file=sys.stderr if flags.json else None)
+    found = verify_chain(path, runs_folder(flags.runs))
     if flags.json:
         show_json({"file": str(path), **found.to_json()})
     else:

@@ -221,6 +221,12 @@ def _require_evaluations(run: Run, counted: int) -> None:
 def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **options: Any) -> Outcome:
     """Resume a run that must be of this recipe; LabError that names the differences where it isn't."""
     run, _ = open_run(name, Path(runs))
+    require_same(run, recipe)
+    return resume(run, **options)
+
+
+def require_same(run: Run, recipe: Recipe) -> None:
+    """Raise LabError, with the first difference, unless the run is of this recipe."""
     own = run.recipe()
     different = differences(own, recipe)
     # Settings that lmlab derived in both recipes don't count as differences; requested ones are reported first.
@@ -233,7 +239,6 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
         raise LabError(
             f"{run.name} is another experiment: its {asked[0]} is {theirs}, not {ours}; {further}for a new run choose another --run"
         )
-    return resume(run, **options)
 
 
 def _restart(

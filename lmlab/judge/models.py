@@ -16,7 +16,7 @@ from lmlab.model.cost import parameters
 from lmlab.recipe.template import TEMPLATES, Template, template_named
 from lmlab.runs import open_run
 
-MOST_MODELS = 8
+MOST_MODELS = 32
 FALLBACK = "alpaca"
 """The template for a model that wasn't tuned with one."""
 

@@ -19,12 +19,12 @@ MARKS = {True: "ok", False: "FAILS", None: "not told"}
 NOTE = "verdicts are about these questions: another seed of a recipe, or of the sampling, can differ by as much"
 
 
-def judge_parts(figures: Figures) -> Iterator[Part]:
-    """Yield tables and lines in reading order, verdicts last."""
+def judge_parts(figures: Figures, *, pairs: bool = True) -> Iterator[Part]:
+    """Yield tables and lines in reading order, verdicts last; those without a judge only with `pairs`."""
     yield Styled("without a judge", "bold")
     yield _metrics(figures)
-    for metric, pairs in figures.metric_pairs.items():
-        for pair in pairs:
+    for metric, found in figures.metric_pairs.items() if pairs else ():
+        for pair in found:
             yield _verdict(f"{metric}: ", pair, UNITS[metric])
     for judge in figures.judges:
         yield ""
