@@ -26,6 +26,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "lmlab_decoder_copy": [POINTER, INT, INT],
     "lmlab_decoder_read": [POINTER, POINTER, INT],
     "lmlab_decoder_logits": [POINTER, POINTER, INT, POINTER],
+    "lmlab_decoder_append": [POINTER, POINTER, INT, POINTER],
     "lmlab_decoder_write": [POINTER, POINTER, INT, POINTER, POINTER, INT, POINTER, POINTER, POINTER],
     "lmlab_draw": [POINTER, POINTER, POINTER, ctypes.c_double, POINTER],
 }
@@ -119,6 +120,17 @@ class Decoder:
         with self._lock:
             self._library.lmlab_decoder_logits(self._handle, chosen.ctypes.data, len(rows), found.ctypes.data)
         return found
+
+    def append(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """Add one token to each of these (different) rows, whose `logits` were the last thing computed for them.
+
+        A full window is cut to the more recent half of the context; LabError if the decoder's windows are shorter than that.
+        """
+        if self.length < self._context:
+            raise LabError(f"a decoder of {self.length} tokens: expected windows of the whole context, {self._context}")
+        chosen, added = np.array(rows, dtype=np.int32), self._ids(tokens, np.int32)
+        with self._lock:
+            self._library.lmlab_decoder_append(self._handle, chosen.ctypes.data, len(rows), added.ctypes.data)
 
     def write(
         self, rows: Sequence[int], settings: Settings, uniforms: Float[NDArray[np.float64], "rows tokens"]
