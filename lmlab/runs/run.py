@@ -1,6 +1,6 @@
 """A run's folder: the names of its files, and the methods to read and write them.
 
-    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json tags.json note.json   plain values
+    recipe.toml origin.json policy.json forecast.json summary.json tokenizer.json template.json tags.json note.json   plain values
     metrics.jsonl samples.jsonl events.jsonl segments.jsonl discarded.jsonl                   a line for each thing that happened
     units-valid.npy   checkpoints/   control/   tasks/   texts/   lock
 
@@ -30,7 +30,7 @@ from lmlab.files import (
     write_json,
     writing_failed,
 )
-from lmlab.recipe import Recipe, read_recipe
+from lmlab.recipe import Recipe, read_recipe, template
 from lmlab.runs import units
 from lmlab.runs.black_boxes import FOLDER as BLACK_BOXES
 from lmlab.runs.control import clear_control, read_control
@@ -142,6 +142,20 @@ class Run:
                 "lmlab runs, report and compare read it"
             )
         return read_recipe(self.folder / RECIPE)
+
+    def template(self) -> template.Template | None:
+        """Return the template of the conversations that the model was tuned with; None for a model that continues plain text.
+
+        Raises LabError if template.json is damaged, or names a template that this version doesn't know.
+        """
+        path = self.folder / template.FILE
+        if not path.exists():
+            return None
+        value = self.read(template.FILE)
+        try:
+            return template.template_from_json(value)
+        except LabError as error:
+            raise LabError(f"{path}: {error}") from None
 
     def read(self, name: str) -> Any:
         """Return the value of a JSON file in the run's folder; raises LabError if it's missing or damaged."""

@@ -8,16 +8,16 @@ A file is a JSON list of records, or JSONL with one record a line; .gz, .xz, .bz
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from lmlab import LabError
-from lmlab.data.instructions.template import Message, Role, require_turns
 from lmlab.data.progress import Silent
 from lmlab.data.readers import SourceFile, describe_name, opened
 from lmlab.files.strict_json import parse_json
+from lmlab.recipe.template import Message, Role, require_turns
 
 LARGEST_BYTES = 1 << 30
 """Decompressed size of a JSON list, which is read whole; JSONL may be of any size up to it, too."""
@@ -44,23 +44,51 @@ class Conversation:
         return self.messages[-1].content
 
 
-def read_conversations(path: Path) -> list[Conversation]:
-    """Return the conversations of a file in its order.
+@dataclass(frozen=True, kw_only=True)
+class Conversations(Sequence[Conversation]):
+    """The conversations of a file in its order, a sequence of them."""
 
-    Raises LabError with file and record if the file can't be read, isn't JSON or JSONL, is empty, or a record is of neither form.
+    kept: tuple[Conversation, ...]
+    unanswered: int
+    """Records left out because the last answer is empty (Stanford Alpaca has 28 of 52,002)."""
+
+    @overload
+    def __getitem__(self, index: int) -> Conversation: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Conversation, ...]: ...
+    def __getitem__(self, index: int | slice) -> Conversation | tuple[Conversation, ...]:
+        return self.kept[index]
+
+    def __len__(self) -> int:
+        return len(self.kept)
+
+
+def read_conversations(path: Path) -> Conversations:
+    """Return the conversations of a file in its order, without those whose last answer is empty, which are counted.
+
+    Raises LabError with file and record if the file can't be read, isn't JSON or JSONL, has no answers, or a record is of neither
+    form.
     """
     found = [conversation_of(record, f"{path}, record {number}") for number, record in enumerate(_records(path), 1)]
     if not found:
         raise LabError(f"{path} has no records; expected Alpaca's (instruction, input, output) or chats (messages)")
-    return found
+    kept = tuple(conversation for conversation in found if conversation.reference.strip())
+    if not kept:
+        raise LabError(
+            f"{path} has {len(found):,} records without an answer; expected an output, or a last message, with text"
+        )
+    return Conversations(kept=kept, unanswered=len(found) - len(kept))
 
 
 def conversation_of(record: Any, place: str) -> Conversation:
-    """Return a record's conversation; raises LabError, which begins with `place`, if it's of neither form."""
+    """Return a record's conversation; raises LabError, which begins with `place`, if it's of neither form.
+
+    Its last answer may be empty.
+    """
     if isinstance(record, dict) and "instruction" in record:
         texts = [record.get(name, "") for name in ("instruction", "input", "output")]
-        if not all(isinstance(text, str) for text in texts) or not texts[0].strip() or not texts[2].strip():
-            raise LabError(f"{place}: instruction and output must be texts that aren't empty, and input a text")
+        if not all(isinstance(text, str) for text in texts) or not texts[0].strip():
+            raise LabError(f"{place}: instruction must be a text that isn't empty, input and output texts")
         user = Message(role="user", content=texts[0], input=texts[1])
         return Conversation(messages=(user, Message(role="assistant", content=texts[2])), place=place)
     turns = _turns(record)
