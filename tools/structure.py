@@ -26,7 +26,7 @@ PACKAGE = "lmlab"
 FLOORS = {
     "cli": 10,
     "report": 8,
-    "study": 7,
+    **dict.fromkeys(("study", "serve"), 7),
     "experiment": 6,
     "planning": 5,
     "training": 4,
