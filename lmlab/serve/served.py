@@ -13,6 +13,7 @@ from lmlab.experiment.loaded import Loaded
 from lmlab.generation.prompts import begin_of, encode_prompts, first_token
 from lmlab.generation.spelling import Spelling, spelling_of
 from lmlab.model.trainable import TrainableModel
+from lmlab.runs import Run
 
 END_OF_TEXT = "<|endoftext|>"
 """Name of the end-of-text token, which has no text."""
@@ -88,23 +89,28 @@ class Served:
 
 
 def served_of(loaded: Loaded, name: str = "", template: str = "") -> Served:
-    """Return what is served of a run's model; `template` is used where the run has none.
-
-    LabError if the run has another template, since its model was tuned with that one.
-    """
-    own = loaded.run.template()
-    if template and own is not None and own.name != template:
-        raise LabError(f"{loaded.run.name} was tuned with the template {own.name}: leave --template {template} out")
+    """Return what is served of a run's model, with the template of `template_of`."""
     run = loaded.run
     return Served(
         name=name or run.name,
         step=loaded.step,
         model=loaded.model,
         tokenizer=loaded.tokenizer,
-        template=own or (template_named(template) if template else None),
+        template=template_of(run, template),
         begin=begin_of(loaded.recipe.data, loaded.tokenizer),
         fingerprint=f"lmlab-{__version__}-{run.name}-{loaded.step}",
     )
+
+
+def template_of(run: Run, asked: str = "") -> Template | None:
+    """Return the run's template, or the one named `asked` where it has none; None for a base model without either.
+
+    LabError if the run has another template, since its model was tuned with that one.
+    """
+    own = run.template()
+    if asked and own is not None and own.name != asked:
+        raise LabError(f"{run.name} was tuned with the template {own.name}: leave --template {asked} out")
+    return own or (template_named(asked) if asked else None)
 
 
 def new_id(kind: str) -> str:
