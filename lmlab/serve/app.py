@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -250,8 +249,3 @@ def _refused(error: ApiError) -> JSONResponse:
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     return JSONResponse(error.to_json(), status_code=error.status, headers=headers)
-
-
-def now() -> int:
-    """Return the time in seconds since 1970."""
-    return int(time.time())

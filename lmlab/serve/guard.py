@@ -62,8 +62,8 @@ def host_name(host: str) -> str | None:
     """Return the name or address in a Host header, without its port; None if it is invalid."""
     name, port = host, ""
     if host.startswith("["):
-        name, _, port = host[1:].partition("]")
-        if port and not port.startswith(":"):
+        name, closed, port = host[1:].partition("]")
+        if not closed or (port and not port.startswith(":")):
             return None
         port = port[1:]
     elif ":" in host:

@@ -215,8 +215,8 @@ def _prompts(value: Any, served: Served) -> tuple[tuple[tuple[int, ...], ...], t
     if value is None or value == []:
         raise invalid("prompt", f"the request has no prompt: expected {expected}")
     values = value if isinstance(value, list) else [value]
-    if all(type(one) is int for one in values):
-        values = [values]
+    if isinstance(value, list) and all(type(one) is int for one in value):
+        values = [value]
     if all(isinstance(one, str) for one in values):
         try:
             ids = [served.encode(one) for one in values]
@@ -260,7 +260,10 @@ def _messages(value: Any) -> list[Message]:
         raise wrong("messages", value, "a list of messages")
     found = []
     for place, one in enumerate(value):
-        fields, where = Fields(one), f"messages[{place}]"
+        where = f"messages[{place}]"
+        if not isinstance(one, dict):
+            raise invalid("messages", f"{where} is {shown(one)}: expected an object with role and content")
+        fields = Fields(one)
         role = fields.text("role")
         if role not in ROLES:
             raise invalid("messages", f"{where}.role is {shown(role)}: expected one of {', '.join(ROLES)}")
@@ -281,7 +284,9 @@ def _content(value: Any, where: str) -> str:
     for part in value if isinstance(value, list) else [None]:
         if not isinstance(part, dict) or part.keys() != {"type", "text"} or part["type"] != "text":
             raise invalid("messages", f"{where}.content is {shown(value)}: expected a text, or parts of the type text")
-        texts.append(Fields(part).text("text"))
+        if not isinstance(part["text"], str):
+            raise invalid("messages", f"{where}.content has the text {shown(part['text'])}: expected a text")
+        texts.append(part["text"])
     return "".join(texts)
 
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 import contextlib
 import secrets
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from types import FrameType
 
 import uvicorn
 
 from lmlab import LabError
-from lmlab.serve.app import Server, now
+from lmlab.serve.app import Server
 from lmlab.serve.guard import Gate, is_loopback
 from lmlab.serve.metrics import Metrics
 from lmlab.serve.scheduler import Scheduler
@@ -47,54 +48,69 @@ class Place:
         return self.token or (None if is_loopback(self.host) else secrets.token_urlsafe(32))
 
 
-class _Uvicorn(uvicorn.Server):  # type: ignore[misc, unused-ignore]
-    """A server that tells the scheduler of the first signal at once."""
+class HttpServer(uvicorn.Server):  # type: ignore[misc, unused-ignore]
+    """uvicorn, which tells the scheduler of the first signal at once."""
 
-    def __init__(self, config: uvicorn.Config, scheduler: Scheduler, started: Callable[[], None]) -> None:
+    def __init__(self, server: Server, started: Callable[[], None] = lambda: None) -> None:
+        """`started` is called when requests are accepted."""
+        config = uvicorn.Config(
+            server.app(),
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            lifespan="off",
+            loop="asyncio",
+            http="h11",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_keep_alive=IDLE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            limit_concurrency=MOST_CONNECTIONS,
+        )
         super().__init__(config)
-        self._scheduler, self._started = scheduler, started
+        self._scheduler, self._started = server.scheduler, started
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to accept requests."""
         await super().startup(sockets)
         self._started()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop on a signal; at once on the second."""
         self._scheduler.close()
         super().handle_exit(sig, frame)
+
+
+def new_server(
+    served: Served, limits: Limits, names: Collection[str], token: str | None, say: Callable[[str], object]
+) -> Server:
+    """Return a server, whose scheduler is to be started; `names` are its host names, besides those of loopback."""
+    metrics = Metrics(limits.batch)
+    return Server(
+        served=served,
+        limits=limits,
+        scheduler=Scheduler(served, limits, metrics, say),
+        metrics=metrics,
+        gate=Gate(names=names, token=token),
+        say=say,
+        began=int(time.time()),
+    )
 
 
 def run_server(served: Served, limits: Limits, place: Place, say: Callable[[str], object]) -> None:
     """Serve until a signal; `say` is called with lines for the person who started it. LabError if the place can't be used."""
     token = place.required_token()
     bound = listening_socket(place.host, place.port)
-    metrics = Metrics(limits.batch)
-    scheduler = Scheduler(served, limits, metrics, say)
-    names = {place.host.lower(), socket.gethostname().lower()}
-    gate = Gate(names=names, token=token)
-    server = Server(served=served, limits=limits, scheduler=scheduler, metrics=metrics, gate=gate, say=say, began=now())
-    config = uvicorn.Config(
-        server.app(),
-        log_config=None,
-        log_level="critical",
-        access_log=False,
-        lifespan="off",
-        loop="asyncio",
-        http="h11",
-        ws="none",
-        proxy_headers=False,
-        server_header=False,
-        timeout_keep_alive=IDLE_SECONDS,
-        timeout_graceful_shutdown=GRACE_SECONDS,
-        limit_concurrency=MOST_CONNECTIONS,
-    )
-    scheduler.start()
+    server = new_server(served, limits, {place.host.lower(), socket.gethostname().lower()}, token, say)
+    server.scheduler.start()
     try:
         # uvicorn raises the signal again once it has ended.
         with bound, contextlib.suppress(KeyboardInterrupt):
-            _Uvicorn(config, scheduler, lambda: _announce(served, bound, token, limits, say)).run(sockets=[bound])
+            HttpServer(server, lambda: _announce(served, bound, token, limits, say)).run(sockets=[bound])
     finally:
-        scheduler.stop()
-    say(metrics.summary())
+        server.scheduler.stop()
+    say(server.metrics.summary())
 
 
 def listening_socket(host: str, port: int) -> socket.socket:
