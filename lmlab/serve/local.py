@@ -51,8 +51,9 @@ class LocalPartner:
         (found,) = self._loaded.complete(
             [self._prompt(messages, sampling.tokens)], sampling, on_text=shown, stop_requested=stop_requested
         )
+        seconds = time.perf_counter() - began
         return Answered(
-            text=found.text, tokens=found.tokens, seconds=found.seconds, first_seconds=first[0] if first else None
+            text=found.text, tokens=found.tokens, seconds=seconds, first_seconds=first[0] if first else None
         )
 
     def _prompt(self, messages: Sequence[Message], tokens: int) -> str:
