@@ -3,7 +3,7 @@
     python -m benchmarks.serving RUN [--clients 1,4,16,64] [--requests 64] [--tokens 64] [--batch 64] [--to FILE]
 
 A server in a process of its own answers the same streamed requests, first from one client after another, then from several at a
-time, each of which sends its next request when it has an answer. For each number of clients: tokens/s of all texts together, tokens/s
+time, each of which sends its next request when it has an answer. For each number of clients: tokens/s of all texts together, those
 of one text, and the time to the first token. Greedy answers must be the same in all of them. It needs httpx, starlette and uvicorn.
 """
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 
 from lmlab import LabError
-from lmlab.generation.choice import Scored, Text, next_tokens, scored
+from lmlab.generation.choice import Scored, Text, scored
 from lmlab.generation.slots import slots_for
 from lmlab.model.protocol import LanguageModel
 
@@ -65,7 +65,7 @@ class Batch:
             return []
         with torch.inference_mode():
             logits = self._slots.logits([text.writer for text in self.texts])[:, : self._vocabulary]
-            tokens = next_tokens(logits, self.texts)
+            tokens = self._slots.next_tokens(logits, self.texts)
             scores = self._scores(logits, tokens)
         written = [
             Written(text=text, token=token, piece=text.writer.take([token]), scored=score)

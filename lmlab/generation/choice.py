@@ -6,8 +6,10 @@ Rows of logits with equal settings are filtered together; rows don't affect one 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from jaxtyping import Float
+from numpy.typing import NDArray
 from torch import Tensor
 
 from lmlab.generation.draw import draw, likeliest, uniform
@@ -44,7 +46,7 @@ class Text:
 
 def next_tokens(logits: Logits, texts: Sequence[Text]) -> list[int]:
     """Return the token that follows each text, by its settings and its own random numbers; `logits` has a row for each text."""
-    logits = _biased(logits.float(), texts)
+    logits = biased(logits.float(), texts)
     tokens = [0] * len(texts)
     alike: dict[tuple[float | int, ...], list[int]] = {}
     for row, text in enumerate(texts):
@@ -60,16 +62,30 @@ def next_tokens(logits: Logits, texts: Sequence[Text]) -> list[int]:
 
 def scored(logits: Logits, tokens: Sequence[int], alternatives: int) -> list[Scored]:
     """Return the log-probability of a token for each row of logits, in float64, with those of the likeliest ones."""
-    logprobs = logits.cpu().double().log_softmax(dim=-1)
-    own = logprobs.gather(1, torch.tensor(tokens, dtype=torch.long).unsqueeze(1)).squeeze(1).tolist()
-    best = logprobs.topk(min(alternatives, logprobs.shape[1]), dim=-1)
-    return [
-        Scored(token=token, logprob=logprob, alternatives=tuple(zip(places, values, strict=True)))
-        for token, logprob, places, values in zip(tokens, own, best.indices.tolist(), best.values.tolist(), strict=True)
-    ]
+    # NumPy, because PyTorch divides even small arrays among threads, which takes far longer on a busy machine.
+    values = logits.cpu().numpy().astype(np.float64)
+    values -= values.max(axis=1, keepdims=True)
+    values -= np.log(np.exp(values).sum(axis=1, keepdims=True))
+    own = values[np.arange(len(tokens)), list(tokens)].tolist()
+    found = []
+    for row, token, logprob in zip(values, tokens, own, strict=True):
+        best = _likeliest(row, min(alternatives, len(row)))
+        found.append(
+            Scored(token=token, logprob=logprob, alternatives=tuple((place, float(row[place])) for place in best))
+        )
+    return found
 
 
-def _biased(logits: Logits, texts: Sequence[Text]) -> Logits:
+def _likeliest(row: Float[NDArray[np.float64], " vocabulary"], count: int) -> list[int]:
+    """Return the tokens of the highest values, in descending order."""
+    if not count:
+        return []
+    places = np.argpartition(-row, count - 1)[:count]
+    return [int(place) for place in places[np.argsort(-row[places], kind="stable")]]
+
+
+def biased(logits: Logits, texts: Sequence[Text]) -> Logits:
+    """Return the logits with each text's bias added."""
     if not any(text.bias for text in texts):
         return logits
     logits = logits.clone()

@@ -10,8 +10,8 @@ from lmlab.generation.choice import Scored, scored
 from lmlab.model.gpt import GPTModel
 from lmlab.model.protocol import LanguageModel
 
-LOGITS_AT_ONCE = 1 << 24
-"""Logits that are held at once: 64 MB in float32."""
+LOGITS_AT_ONCE = 1 << 22
+"""Logits that are held at once: 32 MB in float64."""
 
 
 def score_prompt(model: LanguageModel, ids: Sequence[int], vocabulary: int, alternatives: int) -> list[Scored]:

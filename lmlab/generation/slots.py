@@ -13,10 +13,12 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from lmlab.generation.choice import Text, biased, next_tokens
+from lmlab.generation.draw import diverged, uniform
 from lmlab.generation.native import decoder_for
 from lmlab.generation.writer import Writer
 from lmlab.model.protocol import LanguageModel
-from lmlab.native.decoder import Decoder
+from lmlab.native.decoder import Decoder, Settings, draw
 
 
 class Slots(Protocol):
@@ -24,6 +26,9 @@ class Slots(Protocol):
 
     def logits(self, writers: Sequence[Writer]) -> Tensor:
         """Return the logits after each of these (different) texts: [writers, vocabulary]."""
+
+    def next_tokens(self, logits: Tensor, texts: Sequence[Text]) -> list[int]:
+        """Return the token that follows each text, as `choice.next_tokens` does. LabError if the logits aren't finite."""
 
 
 def slots_for(model: LanguageModel, rows: int) -> Slots:
@@ -56,6 +61,10 @@ class TorchSlots:
         order = [row_of[writer] for writer in writers]
         logits = found[0] if len(found) == 1 else torch.cat(found)
         return logits if order == list(range(len(order))) else logits[order]
+
+    def next_tokens(self, logits: Tensor, texts: Sequence[Text]) -> list[int]:
+        """See `Slots`."""
+        return next_tokens(logits, texts)
 
     def _keep(self, writers: set[Writer]) -> None:
         """Keep the rows of these writers whose window hasn't moved."""
@@ -111,6 +120,29 @@ class NativeSlots:
             self._decoder.append(rows, [writer.text[-1] for writer in self._row_of])
         self._start([writer for writer in writers if writer not in self._row_of])
         return torch.from_numpy(self._decoder.logits([self._row_of[writer] for writer in writers]))
+
+    def next_tokens(self, logits: Tensor, texts: Sequence[Text]) -> list[int]:
+        """See `Slots`. By the engine's own sampling, which takes the same tokens as PyTorch's and doesn't wake its threads."""
+        found = []
+        for row, text in zip(biased(logits, texts).numpy(), texts, strict=True):
+            sampling, writer = text.sampling, text.writer
+            settings = Settings(
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                top_k=sampling.top_k,
+                vocabulary=len(row),
+                end_of_text=-1,
+                draft=0,
+            )
+            seen = writer.seen if sampling.repetition_penalty != 1.0 else set()
+            number = uniform(writer.key, writer.drawn) if sampling.temperature else 0.0
+            token = draw(self._decoder.library, row, seen, settings, number)
+            if token < 0:
+                raise diverged()
+            found.append(token)
+        return found
 
     def _start(self, new: Sequence[Writer]) -> None:
         different, places = _distinct(new)
