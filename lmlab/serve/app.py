@@ -159,7 +159,7 @@ class Server:
         require_model(fields, self.served)
         prompt = fields.take("prompt")
         if prompt is None:
-            _, ids = chat_prompt(fields, self.served)
+            ids = chat_prompt(fields, self.served)
         else:
             try:
                 ids = self.served.encode(Fields({"prompt": prompt}).text("prompt"))

@@ -9,9 +9,9 @@ from collections.abc import Callable, Sequence
 from lmlab.data.instructions.template import Message, Template
 from lmlab.experiment.loaded import Loaded
 from lmlab.generation.chat import Conversation
-from lmlab.generation.prompts import encode_prompts
 from lmlab.generation.settings import Sampling
 from lmlab.serve.dialogue import Answered, shortened
+from lmlab.serve.prompting import prompt_ids
 
 
 class LocalPartner:
@@ -56,8 +56,8 @@ class LocalPartner:
             text=found.text, tokens=found.tokens, seconds=seconds, first_seconds=first[0] if first else None
         )
 
-    def _prompt(self, messages: Sequence[Message], tokens: int) -> str:
-        """Return the text before the answer, without the oldest turns if prompt and answer wouldn't fit the context.
+    def _prompt(self, messages: Sequence[Message], tokens: int) -> str | list[int]:
+        """Return the text or the tokens before the answer, without the oldest turns if prompt and answer wouldn't fit the context.
 
         The text may always take half of the context, and the last message is kept.
         """
@@ -71,11 +71,10 @@ class LocalPartner:
                 )
             return conversation.within(tokenizer, context, tokens).text
         available = max(context - tokens, context // 2)
-        prompt = self._template.prompt(messages)
-        while len(encode_prompts(tokenizer, [prompt])[0]) > available:
-            fewer = shortened(messages)
-            if fewer is None:
+        fewer: Sequence[Message] | None = messages
+        while fewer is not None:
+            prompt = prompt_ids(tokenizer, self._template, fewer)
+            if len(prompt) <= available:
                 break
-            messages = fewer
-            prompt = self._template.prompt(messages)
+            fewer = shortened(fewer)
         return prompt

@@ -19,6 +19,7 @@ from lmlab.generation.settings import Sampling
 from lmlab.generation.writer import Writer
 from lmlab.serve.errors import ApiError, invalid, of_lab_error
 from lmlab.serve.fields import Fields, shown, wrong
+from lmlab.serve.prompting import prompt_ids
 from lmlab.serve.served import Limits, Served
 
 MOST_STOPS, LONGEST_STOP = 16, 1000
@@ -57,7 +58,7 @@ class Asked:
     prompts: tuple[tuple[int, ...], ...]
     """Tokens of each prompt, as the client gave them."""
     texts: tuple[str, ...]
-    """The text of each prompt, which `echo` repeats."""
+    """The text of each prompt, which `echo` repeats; empty in a chat, which has none."""
     sampling: Sampling | None
     """None: no token is generated."""
     n: int
@@ -110,7 +111,7 @@ def read_chat(value: Any, served: Served, limits: Limits) -> Asked:
     """Return what a request to /v1/chat/completions asks for; ApiError if it is invalid, or the model has no template."""
     fields = Fields(value)
     require_model(fields, served)
-    text, ids = chat_prompt(fields, served)
+    ids = chat_prompt(fields, served)
     alternatives = None
     reported, most = fields.truth("logprobs"), fields.whole("top_logprobs", None, 0, MOST_ALTERNATIVES)
     if reported:
@@ -126,7 +127,7 @@ def read_chat(value: Any, served: Served, limits: Limits) -> Asked:
         served,
         limits,
         (tuple(ids),),
-        (text,),
+        ("",),
         tokens or 1,
         alternatives,
         template=template,
@@ -134,8 +135,8 @@ def read_chat(value: Any, served: Served, limits: Limits) -> Asked:
     )
 
 
-def chat_prompt(fields: Fields, served: Served) -> tuple[str, list[int]]:
-    """Return the text and the tokens of the prompt that `messages` give; ApiError if they give none."""
+def chat_prompt(fields: Fields, served: Served) -> list[int]:
+    """Return the tokens of the prompt that `messages` give; ApiError if they give none."""
     messages = _messages(fields.take("messages"))
     if served.template is None:
         raise invalid(
@@ -144,11 +145,10 @@ def chat_prompt(fields: Fields, served: Served) -> tuple[str, list[int]]:
             "no_template",
         )
     try:
-        text = served.template.prompt(messages)
-        ids = served.encode(text)
+        ids = prompt_ids(served.tokenizer, served.template, messages)
     except LabError as error:
         raise of_lab_error(error, "messages") from None
-    return text, _fitting(ids, served, "messages")
+    return _fitting(ids, served, "messages")
 
 
 def require_model(fields: Fields, served: Served) -> None:

@@ -133,7 +133,9 @@ def listening_socket(host: str, port: int) -> socket.socket:
         found.listen(MOST_CONNECTIONS)
     except OSError as error:
         found.close()
-        raise LabError(f"{host}:{port} can't be used ({error.strerror or error}): choose another --port") from None
+        raise LabError(
+            f"{host}:{port} can't be used ({error.strerror or error}): choose another --host or --port"
+        ) from None
     return found
 
 

@@ -12,6 +12,7 @@ from lmlab.generation.settings import Sampling
 from lmlab.serve.client import RemotePartner, is_address
 from lmlab.serve.dialogue import Dialogue, command, shortened
 from lmlab.serve.local import LocalPartner
+from lmlab.serve.prompting import prompt_ids
 from lmlab.serve.served import template_of
 
 GREEDY = Sampling(temperature=0.0, tokens=12)
@@ -75,19 +76,39 @@ def test_the_oldest_turns_go_first_and_the_last_message_stays():
     assert shortened([system, turns[0]]) is None
 
 
-def test_a_tuned_model_reads_its_template_s_prompt_and_stops_at_the_next_turn(local, texts):
+def test_a_tuned_model_reads_its_template_s_prompt_and_stops_at_the_next_turn(local, served, texts):
     partner = local(template_named("plain"))
     answer, pieces = ask(partner, "Hi", "Yes?", "né", system="S")
-    prompt = "S\n\nUser: Hi\nAssistant: Yes?\nUser: né\nAssistant: "
-    assert partner.prompts == [prompt]
-    assert answer.text == "".join(pieces) == texts([prompt], temperature=0.0, tokens=12, stop=("User:",))[0]
+    end = served.tokenizer.end_of_text
+    given, next_given = "S\n\nUser: Hi\nAssistant: ", "\nUser: né\nAssistant: "
+    ids = [*served.encode(given), *served.encode("Yes?"), end, *served.encode(next_given)]
+    assert partner.prompts == [ids]
+    assert answer.text == "".join(pieces) == texts([ids], temperature=0.0, tokens=12, stop=("User:",))[0]
     assert answer.tokens and answer.first_seconds <= answer.seconds and partner.takes_system
 
 
-def test_turns_that_don_t_fit_the_context_with_the_answer_are_left_out(local):
+def test_turns_that_don_t_fit_the_context_with_the_answer_are_left_out(local, served):
     partner = local(template_named("plain"))
     ask(partner, "x" * 80, "y" * 40, "z" * 40, sampling=Sampling(temperature=0.0, tokens=60))
-    assert partner.prompts == ["User: " + "z" * 40 + "\nAssistant: "]
+    assert partner.prompts == [served.encode("User: " + "z" * 40 + "\nAssistant: ")]
+
+
+def test_a_conversation_s_tokens_are_its_parts_encoded_apart(served):
+    turns = [
+        Message(role=("user", "assistant")[number % 2], content=text) for number, text in enumerate(("a", "b", "c"))
+    ]
+    end = [served.tokenizer.end_of_text]
+    for name, ends in (("chatml", []), ("alpaca", end)):
+        template = template_named(name)
+        before, after = template.prompt(turns[:1]), template.prompt(turns)
+        answer = f"b{template.assistant[1]}"
+        rest = after.removeprefix(before + answer)
+        assert prompt_ids(served.tokenizer, template, turns) == [
+            *served.encode(before),
+            *served.encode(answer),
+            *ends,
+            *served.encode(rest),
+        ]
 
 
 def test_a_run_s_own_template_counts_and_another_is_refused():

@@ -101,14 +101,16 @@ def test_a_model_that_diverged_is_an_error_and_the_server_goes_on(serving, serve
     assert len(said) == 1 and "diverged" in said[0]
 
 
-def test_a_stop_lets_running_answers_end_and_refuses_the_rest(serving, served, texts):
+def test_a_stop_lets_running_answers_end_and_refuses_the_rest(serving, served, texts, monkeypatch):
+    pytest.importorskip("uvicorn")
+    monkeypatch.setattr("lmlab.serve.running.GRACE_SECONDS", 60)
     with serving(served, Limits(batch=1, queue=5)) as client:
         answers = {}
 
         def ask(name, tokens):
             answers[name] = client.post(PATH, json={"prompt": "ab", "seed": 1, "max_tokens": tokens})
 
-        threads = [threading.Thread(target=ask, args=("running", 1500))]
+        threads = [threading.Thread(target=ask, args=("running", 1000))]
         threads[0].start()
         until(lambda: len(client.server.scheduler._texts) == 1)
         threads.append(threading.Thread(target=ask, args=("waiting", 5)))
@@ -116,8 +118,8 @@ def test_a_stop_lets_running_answers_end_and_refuses_the_rest(serving, served, t
         until(lambda: len(client.server.scheduler._queue) == 1)
         client.http_server.handle_exit(signal.SIGTERM, None)
         for thread in threads:
-            thread.join(30)
-    assert answers["running"].json()["choices"][0]["text"] == texts(["ab"], tokens=1500, seed=1)[0]
+            thread.join(60)
+    assert answers["running"].json()["choices"][0]["text"] == texts(["ab"], tokens=1000, seed=1)[0]
     assert answers["waiting"].status_code == 503
     assert answers["waiting"].json()["error"]["code"] == "stopping"
 
