@@ -11,8 +11,6 @@ import urllib.request
 
 import pytest
 
-from tests.cli.conftest import SMALL_WORDS
-
 
 @pytest.mark.parametrize(
     "words, part",
@@ -47,8 +45,8 @@ def test_a_token_that_no_header_can_have_or_is_short_is_refused_before_anything_
 @pytest.mark.skipif(os.name == "nt", reason="needs signals of POSIX")
 def test_a_server_answers_until_sigterm_and_says_what_it_did(lmlab, small, tmp_path):
     pytest.importorskip("uvicorn")
-    assert lmlab(*small, "--name", "tiny")[0] == 0, SMALL_WORDS
-    words = [sys.executable, "-m", "lmlab", "serve", "tiny", "--port", "0", "--host", "0.0.0.0"]
+    assert lmlab(*small)[0] == 0
+    words = [sys.executable, "-m", "lmlab", "serve", "tiny-1", "--port", "0", "--host", "0.0.0.0"]
     environment = {**os.environ, "LMLAB_RUNS": str(tmp_path / "runs"), "LMLAB_SERVE_TOKEN": "a-token-of-the-test"}
     with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=environment) as server:
         lines = [server.stderr.readline()]
