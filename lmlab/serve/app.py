@@ -26,7 +26,8 @@ from lmlab.serve.fields import Fields, shown
 from lmlab.serve.guard import Gate
 from lmlab.serve.metrics import CONTENT_TYPE, Metrics
 from lmlab.serve.page import page
-from lmlab.serve.requests import Asked, chat_prompt, read_chat, read_completion, require_model, require_tokens
+from lmlab.serve.request_prompts import chat_prompt, require_tokens
+from lmlab.serve.requests import Asked, read_chat, read_completion, require_model
 from lmlab.serve.scheduler import Scheduler, Ticket
 from lmlab.serve.served import Limits, Served
 
