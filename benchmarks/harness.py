@@ -224,9 +224,16 @@ def judged_here(task: Task, items: Sequence[Item], model: TrainableModel, method
 
 
 def sampled_there(theirs: Theirs, path: Path, model: Any, tokenizer: Any) -> list[dict[str, Any]]:
+    """The samples of the records in a file by the harness's own model class, which computes this model of transformers."""
+    from lm_eval.models.huggingface import HFLM
+
+    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16, max_length=CONTEXT, device="cpu")
+    return sampled_with(lm, theirs, path)
+
+
+def sampled_with(lm: Any, theirs: Theirs, path: Path) -> list[dict[str, Any]]:
     """The harness's samples of the records in a file, in their order: `resps` has (log-probability, greedy) of each option."""
     import lm_eval
-    from lm_eval.models.huggingface import HFLM
     from lm_eval.tasks import TaskManager
 
     files = {split: str(path) for split in ("train", "validation", "test")}
@@ -242,7 +249,6 @@ def sampled_there(theirs: Theirs, path: Path, model: Any, tokenizer: Any) -> lis
     # JSON is YAML.
     written = path.with_suffix(".yaml")
     written.write_text(json.dumps(configuration), encoding="utf-8")
-    lm = HFLM(pretrained=model, tokenizer=tokenizer, batch_size=16, max_length=CONTEXT, device="cpu")
     found = lm_eval.simple_evaluate(model=lm, tasks=[str(written)], log_samples=True, bootstrap_iters=0)
     (samples,) = found["samples"].values()
     return sorted(samples, key=lambda sample: sample["doc_id"])

@@ -27,7 +27,7 @@ FLOORS = {
     "cli": 10,
     "chain": 9,
     "report": 8,
-    **dict.fromkeys(("study", "judge"), 7),
+    **dict.fromkeys(("study", "judge", "serve"), 7),
     "experiment": 6,
     "planning": 5,
     "training": 4,

@@ -43,8 +43,8 @@ class Loaded:
         completion = self.complete([prompt], Sampling(**settings))[0]
         return completion.prompt + completion.text
 
-    def complete(self, prompts: Sequence[str], sampling: Sampling, **hooks: Any) -> list[Completion]:
-        """Return one completion for each prompt."""
+    def complete(self, prompts: Sequence[str | Sequence[int]], sampling: Sampling, **hooks: Any) -> list[Completion]:
+        """Return one completion for each prompt, which may be a text or tokens."""
         begin = begin_of(self.recipe.data, self.tokenizer)
         return generate(self.model, self.tokenizer, prompts, sampling, begin=begin, **hooks)
 

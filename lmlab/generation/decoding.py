@@ -37,7 +37,7 @@ OnText = Callable[[int, str], None]
 def generate(
     model: LanguageModel,
     tokenizer: Tokenizer,
-    prompts: Sequence[str],
+    prompts: Sequence[str | Sequence[int]],
     sampling: Sampling = Sampling(),  # noqa: B008 - a frozen value
     *,
     begin: int | None = None,
@@ -49,7 +49,7 @@ def generate(
     An empty prompt starts from the end-of-text token if there is one, else from a newline if the vocabulary has it, else from
     token 0. Of a prompt longer than the context, the model reads the last `model.context` tokens. When the context is full, the
     window is cut to its last `model.context // 2` tokens, the newest one included. `begin` is a token that is put before every
-    prompt, for models trained on documents that all begin with it.
+    prompt, for models trained on documents that all begin with it. A prompt may also be tokens, which are read as they are.
 
     `on_text(index of the prompt, text)` is called with pieces of each text as soon as they are final: whole characters, and no part
     of a stop string; joined they are the completion's text. `stop_requested` is called before each token, with the CPU engine
@@ -99,17 +99,22 @@ def _texts(
 
 
 def _writers(
-    model: LanguageModel, tokenizer: Tokenizer, prompts: Sequence[str], sampling: Sampling, begin: int | None
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str | Sequence[int]],
+    sampling: Sampling,
+    begin: int | None,
 ) -> list[Writer]:
     if isinstance(prompts, str):
         raise LabError("prompts is one text: expected a sequence of prompts, such as [prompt]")
-    texts, spelling = encode_prompts(tokenizer, prompts), spelling_of(tokenizer)
-    if begin is not None:
-        texts = [[begin, *ids] for ids in texts]
+    spelling, before = spelling_of(tokenizer), [] if begin is None else [begin]
+    encoded = iter(encode_prompts(tokenizer, [prompt for prompt in prompts if isinstance(prompt, str)]))
+    texts = [[*before, *next(encoded)] if isinstance(prompt, str) else list(prompt) for prompt in prompts]
     start = 0 if all(texts) else first_token(tokenizer)
     counts: Counter[tuple[int, ...]] = Counter()
     writers = []
     for number, (prompt, ids) in enumerate(zip(prompts, texts, strict=True)):
-        writers.append(Writer(number, prompt, ids, start, counts[tuple(ids)], model.context, sampling, spelling))
+        shown = prompt if isinstance(prompt, str) else tokenizer.decode(ids)
+        writers.append(Writer(number, shown, ids, start, counts[tuple(ids)], model.context, sampling, spelling))
         counts[tuple(ids)] += 1
     return writers

@@ -114,3 +114,10 @@ class KVCache:
         self.keys, self.values = self.keys[:, chosen], self.values[:, chosen]
         self.starts, self.recent = self.starts[chosen], self.recent[chosen]
         self.held = [self.held[row] for row in rows]
+
+    def join(self, other: "KVCache") -> None:
+        """Add the rows of another cache of the same model and length, after the own ones."""
+        self.keys = torch.cat((self.keys, other.keys), dim=1)
+        self.values = torch.cat((self.values, other.values), dim=1)
+        self.starts, self.recent = torch.cat((self.starts, other.starts)), torch.cat((self.recent, other.recent))
+        self.held = [*self.held, *other.held]

@@ -49,6 +49,11 @@ class ContextState:
         self.vector = self.vector[torch.tensor(rows, device=self.vector.device, dtype=torch.long)]
         self.held = [self.held[row] for row in rows]
 
+    def join(self, other: "ContextState") -> None:
+        """Add the rows of another state, after the own ones."""
+        self.vector = torch.cat((self.vector, other.vector))
+        self.held = [*self.held, *other.held]
+
 
 class ContextModel(TrainableModel):
     """The context-propagation model that `config` describes."""

@@ -21,6 +21,9 @@ class DecodingState(Protocol):
     def select(self, rows: Sequence[int]) -> None:
         """Keep these rows, in this order; a row that is named twice is duplicated."""
 
+    def join(self, other: Any) -> None:
+        """Add the rows of another state of the same model and length, after the own ones."""
+
 
 class LanguageModel(Protocol):
     """A model that predicts the next token."""

@@ -41,7 +41,7 @@ from lmlab.native.private import OWN, private_folder, require_private, writable_
 from lmlab.native.process import CommandResult, run_command, run_commands
 from lmlab.native.processor import processor_identity
 
-FORMAT = 3
+FORMAT = 4
 """Version of the layout of data shared between Python and the library; `lmlab_format()` of the source returns it."""
 LIBRARY = {"win32": "engine.dll", "darwin": "engine.dylib"}.get(sys.platform, "engine.so")
 RECORD, LOG = "build.json", "build.log"

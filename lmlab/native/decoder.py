@@ -26,6 +26,7 @@ SIGNATURES: dict[str, list[Any]] = {
     "lmlab_decoder_copy": [POINTER, INT, INT],
     "lmlab_decoder_read": [POINTER, POINTER, INT],
     "lmlab_decoder_logits": [POINTER, POINTER, INT, POINTER],
+    "lmlab_decoder_append": [POINTER, POINTER, INT, POINTER],
     "lmlab_decoder_write": [POINTER, POINTER, INT, POINTER, POINTER, INT, POINTER, POINTER, POINTER],
     "lmlab_draw": [POINTER, POINTER, POINTER, ctypes.c_double, POINTER],
 }
@@ -55,19 +56,19 @@ class Decoder:
         if not 1 <= length <= shape.context:
             raise LabError(f"a decoder of {length} tokens: expected 1 to the model's context of {shape.context}")
         self._engine = engine
-        self._library = engine.library
+        self.library = engine.library
         self._vocabulary: int = shape.vocabulary
         self._context: int = shape.context
         self.rows, self.length, self.draft = rows, length, draft
         self._lock = engine.lock
-        declare(self._library, SIGNATURES)
+        declare(self.library, SIGNATURES)
         with self._lock:
-            self._handle: int | None = opened(self._library.lmlab_decoder_open, engine.handle, rows, length, draft)
+            self._handle: int | None = opened(self.library.lmlab_decoder_open, engine.handle, rows, length, draft)
         self._version = engine.version
 
     def __del__(self) -> None:
         if getattr(self, "_handle", None):
-            self._library.lmlab_decoder_close(self._handle)
+            self.library.lmlab_decoder_close(self._handle)
             self._handle = None
 
     @property
@@ -82,7 +83,7 @@ class Decoder:
         """Reload the weights if they have changed; every row must be started again."""
         if self._version != self._engine.version:
             with self._lock:
-                self._library.lmlab_decoder_refresh(self._handle)
+                self.library.lmlab_decoder_refresh(self._handle)
             self._version = self._engine.version
 
     def release(self) -> None:
@@ -97,28 +98,39 @@ class Decoder:
             raise LabError(f"{len(window)} + {tokens} tokens: the decoder holds at most {self.length}")
         window_ids, text_ids = self._ids(window, np.int64), self._ids(text, np.int32)
         with self._lock:
-            self._library.lmlab_decoder_start(
+            self.library.lmlab_decoder_start(
                 self._handle, row, window_ids.ctypes.data, len(window), text_ids.ctypes.data, len(text), tokens
             )
 
     def copy(self, source: int, target: int) -> None:
         """Copy the cache of row `source` to row `target`, whose window must begin with the same tokens."""
         with self._lock:
-            self._library.lmlab_decoder_copy(self._handle, source, target)
+            self.library.lmlab_decoder_copy(self._handle, source, target)
 
     def read(self, rows: Sequence[int]) -> None:
         """Read the windows of these rows, except for their last tokens."""
         chosen = np.array(rows, dtype=np.int32)
         with self._lock:
-            self._library.lmlab_decoder_read(self._handle, chosen.ctypes.data, len(rows))
+            self.library.lmlab_decoder_read(self._handle, chosen.ctypes.data, len(rows))
 
     def logits(self, rows: Sequence[int]) -> Float[NDArray[np.float32], "rows vocabulary"]:
         """Return the logits of the token after each row's window."""
         chosen = np.array(rows, dtype=np.int32)
         found = np.empty((len(rows), self._vocabulary), dtype=np.float32)
         with self._lock:
-            self._library.lmlab_decoder_logits(self._handle, chosen.ctypes.data, len(rows), found.ctypes.data)
+            self.library.lmlab_decoder_logits(self._handle, chosen.ctypes.data, len(rows), found.ctypes.data)
         return found
+
+    def append(self, rows: Sequence[int], tokens: Sequence[int]) -> None:
+        """Add one token to each of these (different) rows, whose `logits` were the last thing computed for them.
+
+        A full window is cut to the more recent half of the context; LabError if the decoder's windows are shorter than that.
+        """
+        if self.length < self._context:
+            raise LabError(f"a decoder of {self.length} tokens: expected windows of the whole context, {self._context}")
+        chosen, added = np.array(rows, dtype=np.int32), self._ids(tokens, np.int32)
+        with self._lock:
+            self.library.lmlab_decoder_append(self._handle, chosen.ctypes.data, len(rows), added.ctypes.data)
 
     def write(
         self, rows: Sequence[int], settings: Settings, uniforms: Float[NDArray[np.float64], "rows tokens"]
@@ -134,7 +146,7 @@ class Decoder:
         written = np.zeros(len(rows), dtype=np.int32)
         finite = ctypes.c_int()
         with self._lock:
-            self._library.lmlab_decoder_write(
+            self.library.lmlab_decoder_write(
                 self._handle,
                 chosen.ctypes.data,
                 len(rows),

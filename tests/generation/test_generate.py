@@ -57,6 +57,15 @@ def test_a_token_that_begins_every_text_is_read_before_each_prompt_and_not_shown
         assert completion.prompt == prompt
 
 
+def test_a_prompt_of_tokens_is_read_as_it_is(build, characters):
+    model, ids = build(characters), characters.encode("bad cafe").tolist()
+    sampling = Sampling(tokens=12, seed=3)
+    by_text, by_tokens = generate(model, characters, ["bad cafe", ids], sampling)
+    assert by_tokens.text == generate(model, characters, ["bad cafe"] * 2, sampling)[1].text
+    assert generate(model, characters, [ids], sampling, begin=0)[0].text == by_text.text
+    assert by_tokens.prompt == "bad cafe"
+
+
 def test_drawn_text_is_that_of_a_full_recomputation(build, byte_tokens):
     model = build(byte_tokens)
     prompts = ["né", "a longer prompt than that, longer than the context", "", "né"]

@@ -120,6 +120,28 @@ def test_a_token_at_a_time_gives_the_logits_of_the_model_s_cache(name):
         logits = model.advance(torch.tensor(tokens), cache)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "all options"])
+def test_tokens_that_are_appended_give_the_logits_of_the_window_also_once_it_is_cut(name):
+    model = build(**MODELS[name])
+    decoder = Decoder(native_engine(model, 2), 3, model.context)
+    texts = windows(model, [3, model.context - 2])
+    for row, window in enumerate(texts):
+        decoder.start(row, window, [], 0)
+    for token in range(8):
+        decoder.logits([0, 1])
+        decoder.append([1, 0], [token, token + 1])
+        texts[1].append(token)
+        texts[0].append(token + 1)
+        if len(texts[1]) > model.context:
+            texts[1] = texts[1][-(model.context // 2) :]
+    found = decoder.logits([0, 1])
+    for row, window in enumerate(texts):
+        decoder.start(2, window, [], 0)
+        assert (decoder.logits([2])[0] == found[row]).all()
+    with pytest.raises(LabError, match="the whole context"):
+        Decoder(native_engine(model, 2), 1, 4).append([0], [1])
+
+
 @pytest.mark.bitwise
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_row_s_logits_are_bit_for_bit_the_same_alone_in_a_batch_and_however_they_were_reached(threads):

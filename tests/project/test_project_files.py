@@ -45,7 +45,7 @@ def imported_modules():
 
 
 def test_every_package_that_is_imported_is_declared():
-    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub", "export", "llama"))
+    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub", "export", "llama", "serve"))
     for module, path in imported_modules():
         if module not in sys.stdlib_module_names and module != "lmlab":
             assert PACKAGES.get(module, module).lower() in known, f"{path} imports {module}"

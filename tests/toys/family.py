@@ -44,6 +44,10 @@ class ToyState:
         """Keep these rows."""
         self.held = [self.held[row] for row in rows]
 
+    def join(self, other):
+        """Add the rows of another state."""
+        self.held = [*self.held, *other.held]
+
 
 class ToyModel(TrainableModel):
     """The model."""

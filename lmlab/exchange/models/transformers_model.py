@@ -41,6 +41,11 @@ class TokensRead:
         self.rows = [list(self.rows[row]) for row in rows]
         self.held = [len(row) for row in self.rows]
 
+    def join(self, other: "TokensRead") -> None:
+        """Add the rows of another state, after the own ones."""
+        self.rows = [*self.rows, *other.rows]
+        self.held = [*self.held, *other.held]
+
 
 class TransformersModel(nn.Module):
     """A causal language model of transformers. It has no key-value cache: generation computes the whole text for each token."""

@@ -135,6 +135,7 @@ struct Decoder {
     void copy(int from, int to);
     void read(const int32_t* rows, int count);
     void last_logits(const int32_t* rows, int count, float* to);
+    void append(Text& text, int token);
     bool write(Request request);
     void refresh();
 

@@ -160,7 +160,7 @@ EXPORT int lmlab_sections(Engine* engine, double* seconds) {
     });
 }
 
-EXPORT int lmlab_format() { return 3; }
+EXPORT int lmlab_format() { return 4; }
 
 // Compares a small computation by vector code with plain code; returns 0 if they agree. A library that crashes here is never used.
 EXPORT int lmlab_selfcheck() {

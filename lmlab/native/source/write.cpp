@@ -29,6 +29,21 @@ void Decoder::score(Desk& desk, float* to) {
     wait(desk);
 }
 
+// Adds a token to a text whose window has been read. A full window is cut to its more recent half.
+void Decoder::append(Text& text, int token) {
+    text.held = text.filled;
+    text.window[text.filled++] = token;
+    text.whole.push_back(token);
+    text.seen[token] = true;
+    if (text.filled > shape.context) {
+        // The more recent half of the context is read again, from position 0.
+        const int kept = shape.context / 2;
+        std::copy(text.window.begin() + (text.filled - kept), text.window.begin() + text.filled, text.window.begin());
+        text.filled = kept;
+        text.held = 0;
+    }
+}
+
 // Samples the token after a row's last one, and after each draft token for as long as the drafts are accepted.
 void Decoder::take(const Request& request, int index, float* row_logits, DrawRoom& room) {
     Text& text = texts[request.rows[index]];
@@ -45,19 +60,9 @@ void Decoder::take(const Request& request, int index, float* row_logits, DrawRoo
         }
         request.tokens_out[at] = token;
         request.written[index]++;
-        text.held = text.filled;
         const bool as_guessed = place < guessed && text.window[text.filled] == token;
-        text.window[text.filled++] = token;
-        text.whole.push_back(token);
-        text.seen[token] = true;
+        append(text, token);
         if (token == settings.end_of_text) request.ended[index] = true;
-        if (text.filled > shape.context) {
-            // The more recent half of the context is read again, from position 0.
-            const int kept = shape.context / 2;
-            std::copy(text.window.begin() + (text.filled - kept), text.window.begin() + text.filled, text.window.begin());
-            text.filled = kept;
-            text.held = 0;
-        }
         if (request.ended[index] || !as_guessed) break;
     }
     if (request.ended[index] || request.written[index] == request.tokens)
@@ -190,6 +195,13 @@ EXPORT int lmlab_decoder_read(Decoder* decoder, const int32_t* rows, int count) 
 // Logits after each row's window, [count][vocabulary].
 EXPORT int lmlab_decoder_logits(Decoder* decoder, const int32_t* rows, int count, float* to) {
     return guarded([&] { decoder->last_logits(rows, count, to); });
+}
+
+// Adds a token to each row; its logits must have been computed since the last one.
+EXPORT int lmlab_decoder_append(Decoder* decoder, const int32_t* rows, int count, const int32_t* tokens) {
+    return guarded([&] {
+        for (int index = 0; index < count; index++) decoder->append(decoder->texts[rows[index]], tokens[index]);
+    });
 }
 
 // Generates `tokens` tokens after each row, fewer if its text ends; `finite` is 0 if the logits aren't finite.

@@ -39,6 +39,7 @@ int lmlab_decoder_start(void*, int row, const int64_t* window, int count, const 
 int lmlab_decoder_copy(void*, int from, int to);
 int lmlab_decoder_read(void*, const int32_t* rows, int count);
 int lmlab_decoder_logits(void*, const int32_t* rows, int count, float* to);
+int lmlab_decoder_append(void*, const int32_t* rows, int count, const int32_t* tokens);
 int lmlab_decoder_write(void*, const int32_t* rows, int count, const Settings*, const double* uniforms, int tokens,
                         int32_t* tokens_out, int32_t* written, int* finite);
 int lmlab_draw(float* logits, const uint8_t* seen, const Settings*, double uniform, int* token);
@@ -55,7 +56,7 @@ namespace api {
 using Tokens = std::vector<int64_t>;
 
 // What these declarations are written for: lmlab_format of the source. No compiler sees that they have become others.
-constexpr int FORMAT = 3;
+constexpr int FORMAT = 4;
 
 // No call fails in these tests; one that does ends them.
 inline void fine(int status) {
@@ -139,6 +140,9 @@ public:
         std::vector<float> found(rows.size() * vocabulary);
         fine(lmlab_decoder_logits(handle_.get(), rows.data(), int(rows.size()), found.data()));
         return found;
+    }
+    void append(const std::vector<int32_t>& rows, const std::vector<int32_t>& tokens) {
+        fine(lmlab_decoder_append(handle_.get(), rows.data(), int(rows.size()), tokens.data()));
     }
     // The tokens of each row, one for each of its uniform numbers; no rows where the logits are no numbers.
     std::vector<Tokens> write(const std::vector<int32_t>& rows, const Settings& settings, const std::vector<double>& uniforms) {

@@ -71,6 +71,18 @@ void check_logits(Model& model, int threads) {
     const Numbers copied = decoder.logits({0, 1, 2}, vocabulary);
     check(same_bits(&copied[0], &copied[vocabulary], vocabulary) && same_bits(&copied[0], &copied[size_t(2) * vocabulary], vocabulary),
           "a copied row has the bits of one that read for itself" + with);
+    // Token by token, up to a window that is full and is cut to its recent half.
+    api::Tokens text = Random(7).tokens(1, vocabulary);
+    decoder.start(0, text, options.context);
+    for (int token = 0; token < options.context; token++) {
+        decoder.logits({0}, vocabulary);
+        text.push_back(token % vocabulary);
+        decoder.append({0}, {token % vocabulary});
+    }
+    text.erase(text.begin(), text.end() - options.context / 2);
+    decoder.start(1, text, 1);
+    const Numbers appended = decoder.logits({0, 1}, vocabulary);
+    check(same_bits(&appended[0], &appended[vocabulary], vocabulary), "tokens that are appended give the bits of a window" + with);
 }
 
 // A text that was written has the logits of one that was read, and those of the model's own pass over it.

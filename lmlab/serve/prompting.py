@@ -1,0 +1,37 @@
+"""A conversation as the tokens that a model reads before its answer, as it read conversations when it was tuned.
+
+What is given is encoded as one text up to where an answer begins, and each answer by itself, with the end of text if the template
+has nothing after an answer. So earlier turns are the tokens that it was tuned on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lmlab.data.instructions.template import Message, Template
+from lmlab.data.tokenizers import Tokenizer
+from lmlab.generation.prompts import encode_prompts
+
+
+def prompt_ids(tokenizer: Tokenizer, template: Template, messages: Sequence[Message]) -> list[int]:
+    """Return the tokens up to where the answer to the last message begins.
+
+    LabError unless the turns are as the template needs them and end with a user's message, and for symbols that the tokenizer
+    lacks.
+    """
+    whole = template.prompt(messages)
+    parts: list[str] = [""]
+    ends: list[bool] = []
+    for segment in template.segments(messages):
+        if segment.response:
+            parts += [segment.text, ""]
+            ends += [False, segment.ends_text]
+        else:
+            parts[-1] += segment.text
+    parts[-1] += template.assistant[0]
+    assert "".join(parts) == whole
+    found: list[int] = []
+    for ids, ended in zip(encode_prompts(tokenizer, parts), [*ends, False], strict=True):
+        end = [tokenizer.end_of_text] if ended and tokenizer.end_of_text is not None else []
+        found += [*ids, *end]
+    return found
