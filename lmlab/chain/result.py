@@ -1,52 +1,42 @@
-"""The result of a chain: its models with their losses and the figures of their answers, and whether these follow the loss.
-
-For each metric Kendall's tau between the quality of the base (minus its loss) and the metric (higher is better) over the models of
-one tuning, pooled over tunings. Near 1: a base with a lower loss answers better; an interval around 0: no order can be seen.
-"""
+"""The result of a chain: its models with their losses, their answers as numbers, and whether these follow the loss."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from lmlab import LabError, __version__
+from lmlab.chain.answers import Answers, answers_from, answers_of
+from lmlab.chain.orders import Orders, orders_of
 from lmlab.chain.rows import ModelRow, base_figures, tuned_figures
 from lmlab.files import make_folder, read_json, write_json
 from lmlab.judge.figures import Figures
 from lmlab.judge.stored import read_judged
 from lmlab.runs import Run
 from lmlab.stats.bootstrap import Interval
-from lmlab.stats.kendall import kendall_tau, kendall_tau_within
 
 FORMAT = 1
 KIND = "chain"
 FILE, JUDGED, FOLDER = "chain.json", "judged.json", "chain-"
-FEWEST = 3
-"""Bases from which an order is computed."""
-
-Values = Mapping[str, Sequence[float]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChainResult:
-    """The models, the comparison of their answers, and the orders."""
+    """The models, their answers, and the orders."""
 
     name: str
     rows: tuple[ModelRow, ...]
-    figures: Figures
-    orders: Mapping[str, Interval]
-    """Metric -> tau; empty with fewer bases than `FEWEST`."""
+    answers: Answers
+    orders: Orders
+    """Figure -> tuning -> tau; empty with too few bases."""
 
     @property
     def answering(self) -> list[ModelRow]:
-        """The rows of the models that answered, in the order of the comparison."""
+        """The rows of the models that answered, in the order of the answers."""
         named = {row.name: row for row in self.rows}
-        return [named[name] for name in self.figures.names]
+        return [named[name] for name in self.answers.models]
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for chain.json and --json."""
@@ -55,49 +45,20 @@ class ChainResult:
             "kind": KIND,
             "lmlab": __version__,
             "name": self.name,
-            "judged": self.figures.raw.id,
             "models": [row.to_json() for row in self.rows],
-            "metrics": {name: list(values) for name, values in metrics_of(self.figures).items()},
+            "answers": self.answers.to_json(),
+            "figures": {name: [_interval(one) for one in values] for name, values in self.answers.figures().items()},
             "follows_the_loss": {
-                name: {"tau": one.estimate, "low": one.low, "high": one.high} for name, one in self.orders.items()
+                name: {tuning: _interval(one) for tuning, one in orders.items()} for name, orders in self.orders.items()
             },
         }
 
 
-def chain_result(name: str, rows: Sequence[ModelRow], figures: Figures) -> ChainResult:
-    """Return the result of these models and the comparison of their answers."""
+def chain_result(name: str, rows: Sequence[ModelRow], answers: Answers) -> ChainResult:
+    """Return the result of these models and their answers."""
     named = {row.name: row for row in rows}
-    answering = [named[one] for one in figures.names]
-    return ChainResult(name=name, rows=tuple(rows), figures=figures, orders=orders_of(answering, metrics_of(figures)))
-
-
-def metrics_of(figures: Figures) -> Values:
-    """Return metric -> a value for each model that answered, of which the higher is better; judges that are trusted among them."""
-    found: dict[str, Sequence[float]] = {
-        "exact match %": [one.exact.mean.estimate for one in figures.metrics],
-        "chrF": [one.chrf.mean.estimate for one in figures.metrics],
-        "minus bits per byte of the reference": [-one.bits_per_byte.estimate for one in figures.metrics],
-    }
-    for judge in figures.judges:
-        if judge.trusted and judge.standings:
-            found[f"{judge.raw.name}, {judge.raw.method}"] = [one.score.mean.estimate for one in judge.standings]
-    return found
-
-
-def orders_of(rows: Sequence[ModelRow], metrics: Values) -> dict[str, Interval]:
-    """Return metric -> Kendall's tau of the bases' order with the metric's, within each tuning."""
-    chosen = [place for place, row in enumerate(rows) if row.tuning is not None and row.base_loss is not None]
-    if len({rows[place].base for place in chosen}) < FEWEST:
-        return {}
-    quality = np.array([-_number(rows[place].base_loss) for place in chosen])
-    tunings = [rows[place].tuning for place in chosen]
-    groups = np.array([tunings.index(one) for one in tunings])
-    found = {}
-    for name, values in metrics.items():
-        scores = np.array(values)[chosen]
-        one_tuning = len(set(groups.tolist())) == 1
-        found[name] = kendall_tau(quality, scores) if one_tuning else kendall_tau_within(quality, scores, groups)
-    return found
+    orders = orders_of([named[one] for one in answers.models], answers.qualities())
+    return ChainResult(name=name, rows=tuple(rows), answers=answers, orders=orders)
 
 
 def write_chain(result: ChainResult, judged: Path, runs: Path) -> Path:
@@ -108,24 +69,37 @@ def write_chain(result: ChainResult, judged: Path, runs: Path) -> Path:
     return folder / FILE
 
 
-def recomputed(path: Path, find: Callable[[str], Run]) -> tuple[Any, Any]:
-    """Return the values of a chain.json, and the same from its runs (`find` takes an id) and the judged.json beside it."""
-    said = read_json(path)
-    if not isinstance(said, dict) or said.get("kind") != KIND or said.get("format") != FORMAT:
+def read_chain(path: Path) -> Mapping[str, Any]:
+    """Return the values of a chain.json; LabError where it is none."""
+    value = read_json(path)
+    if not isinstance(value, dict) or value.get("kind") != KIND or value.get("format") != FORMAT:
         raise LabError(f"{path} is no result of lmlab chain in format {FORMAT}")
-    figures, _ = read_judged(path.parent / JUDGED)
+    return value
+
+
+def recomputed(value: Mapping[str, Any], find: Callable[[str], Run], figures: Figures | None) -> dict[str, Any]:
+    """Return the values of a chain.json again: models from their runs (`find` takes an id), figures and orders from the scores of
+    each question, and these from the answers where there are `figures` of them.
+    """
     bases: dict[str, ModelRow] = {}
     rows = []
-    for one in said["models"]:
+    for one in value["models"]:
         run, step = find(one["id"]), int(one["step"])
         if one["tuning"] is None:
             bases[one["base"]] = base_figures(one["base"], run, step)
             rows.append(bases[one["base"]])
         else:
             rows.append(tuned_figures(bases[one["base"]], one["tuning"], run, step))
-    now = chain_result(str(said["name"]), rows, figures).to_json()
-    return said, {**now, "lmlab": said.get("lmlab")}
+    answers = answers_from(value.get("answers")) if figures is None else answers_of(figures)
+    now = chain_result(str(value["name"]), rows, answers).to_json()
+    return {**now, **{name: value[name] for name in ("lmlab", "context") if name in value}}
 
 
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value
+def judged_beside(path: Path) -> Figures | None:
+    """Return the figures of the judged.json beside a chain.json, which has the answers; None without one."""
+    beside = path.parent / JUDGED
+    return read_judged(beside)[0] if beside.exists() else None
+
+
+def _interval(found: Interval) -> dict[str, float]:
+    return {"estimate": found.estimate, "low": found.low, "high": found.high}

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmlab.chain.answers import answers_of
 from lmlab.chain.definition import Base, Definition, Tuning
 from lmlab.chain.result import ChainResult, chain_result, write_chain
 from lmlab.chain.rows import ModelRow, base_row, tuned_row
@@ -22,6 +23,7 @@ from lmlab.experiment.start import train_or_resume
 from lmlab.generation.settings import Sampling
 from lmlab.judge.asked import AskedJudging, Cost
 from lmlab.judge.client import JudgeSettings
+from lmlab.judge.figures import Figures
 from lmlab.judge.judging import judge_models
 from lmlab.recipe import Recipe, check, load_recipe, with_settings
 from lmlab.runs import Run
@@ -39,8 +41,10 @@ class Surroundings:
     confirm: Callable[[Cost], object] = lambda cost: None
 
 
-def run_chain(chain: Definition, around: Surroundings) -> tuple[ChainResult, Path] | Outcome:
-    """Take all steps that are left; return the result and its file, or the training that a signal stopped after saving.
+def run_chain(chain: Definition, around: Surroundings) -> tuple[ChainResult, Figures, Path] | Outcome:
+    """Take all steps that are left; return the result, the comparison of answers and the result's file.
+
+    Where a signal stopped a training after saving, return that training.
 
     LabError where a step can't be taken: what was done until then is kept, and the same command continues.
     """
@@ -65,8 +69,8 @@ def run_chain(chain: Definition, around: Surroundings) -> tuple[ChainResult, Pat
             models.append((tuned_row(own, tuning.name, name, around.runs), name))
     around.say(f"{count}/{count} answers")
     figures, path = judge_models(_asked(chain, models), around.runs, around.progress, around.say, around.confirm)
-    result = chain_result(chain.name, [row for row, _ in models], figures)
-    return result, write_chain(result, path, around.runs)
+    result = chain_result(chain.name, [row for row, _ in models], answers_of(figures))
+    return result, figures, write_chain(result, path, around.runs)
 
 
 def _train_base(chain: Definition, base: Base, around: Surroundings, place: str) -> Outcome | None:

@@ -1,4 +1,4 @@
-"""Computes a chain.json again, from its runs and the judged.json beside it."""
+"""Computes a chain.json again, from its runs and, where it is there, the judged.json beside it, which has the answers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError
-from lmlab.chain.result import JUDGED, recomputed
+from lmlab.chain.result import JUDGED, judged_beside, read_chain, recomputed
 from lmlab.files import without_nan
 from lmlab.judge.verifying import differences, leaves, verify_judged
 from lmlab.runs import Run
@@ -54,11 +54,13 @@ def verify_chain(path: Path, runs: Path) -> ChainCheck:
                 raise LabError(index.missing("of the chain", number))
             return index.runs[number]
 
-        said, now = recomputed(path, find)
-    judged = verify_judged(path.parent / JUDGED, runs)
-    computed = without_nan(now)
-    wrong = [*differences(said, computed, ""), *(f"{JUDGED}: {line}" for line in judged.wrong)]
-    return ChainCheck(figures=judged.figures + sum(1 for _ in leaves(computed)), wrong=tuple(wrong))
+        said = read_chain(path)
+        computed = without_nan(recomputed(said, find, judged_beside(path)))
+    count, wrong = sum(1 for _ in leaves(computed)), list(differences(said, computed, ""))
+    if (path.parent / JUDGED).exists():
+        judged = verify_judged(path.parent / JUDGED, runs)
+        count, wrong = count + judged.figures, [*wrong, *(f"{JUDGED}: {line}" for line in judged.wrong)]
+    return ChainCheck(figures=count, wrong=tuple(wrong))
 
 
 @contextmanager

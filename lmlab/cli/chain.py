@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MOST_CALLS = 5_000
 """More calls of a judge need a confirmation."""
+MOST_PAIRED = 4
+"""With more models the verdicts on all pairs are in judged.json alone."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,7 @@ def run(arguments: list[str]) -> int:
     from lmlab.chain.page import chain_parts, write_page
     from lmlab.chain.running import Surroundings, run_chain
     from lmlab.experiment.finish import Outcome
+    from lmlab.report.judge_table import judge_parts
     from lmlab.training.display import make_display
 
     chain = load_chain(Path(flags.file))
@@ -66,12 +69,12 @@ def run(arguments: list[str]) -> int:
     found = run_chain(chain, around)
     if isinstance(found, Outcome):
         return print_outcome(found, json_output=flags.json, quiet=flags.quiet)
-    result, path = found
+    result, figures, path = found
     written = write_page(result, runs)
     if flags.json:
         show_json({**result.to_json(), "file": str(path), "files": [str(one) for one in written]})
     else:
-        show(*chain_parts(result))
+        show(*judge_parts(figures, pairs=len(figures.names) <= MOST_PAIRED), "", *chain_parts(result))
         show(*(str(one) for one in (path, *written)))
     return 0
 

@@ -9,7 +9,7 @@ import scipy.stats
 
 from lmlab import LabError
 from lmlab.chain.definition import load_chain
-from lmlab.chain.result import orders_of
+from lmlab.chain.orders import TOGETHER, orders_of
 from lmlab.chain.rows import ModelRow
 from lmlab.chain.running import Surroundings, run_chain
 from lmlab.cli import main
@@ -68,8 +68,8 @@ def test_a_chain_trains_tunes_compares_and_goes_on_where_it_was(file, tmp_path, 
     own = json.loads((runs / "tiny-long" / "summary.json").read_text())["best"]
     assert value["models"][2]["base_loss"] == pytest.approx(own["bits_per_byte"])
     assert value["models"][3]["base_loss"] == value["models"][2]["base_loss"]
-    assert len(value["metrics"]["chrF"]) == 3  # the bases don't answer
-    assert set(value["follows_the_loss"]) == set(value["metrics"])
+    assert len(value["figures"]["chrF"]) == 3  # the bases don't answer
+    assert set(value["follows_the_loss"]) == set(value["figures"])
     assert (runs / "chain-tiny" / "chain.md").read_text().count("\n| tiny-") == 6
     assert Run(runs / "tiny-given-all").origin()["parent"]["id"] == Run(runs / "tiny-short").id
 
@@ -81,6 +81,10 @@ def test_a_chain_trains_tunes_compares_and_goes_on_where_it_was(file, tmp_path, 
 
     written = runs / "chain-tiny" / "chain.json"
     capsys.readouterr()
+    assert main(["verify", str(written), "--runs", str(runs)]) == 0
+    (
+        written.parent / "judged.json"
+    ).unlink()  # without the answers the scores of each question are what figures follow from
     assert main(["verify", str(written), "--runs", str(runs)]) == 0
     changed = json.loads(written.read_text())
     changed["models"][3]["valid_loss"] += 0.01
@@ -106,13 +110,15 @@ def test_the_order_is_kendalls_tau_over_the_tuned_models():
     rows = [row(str(number), "all", loss) for number, loss in enumerate(losses)]
     rows.append(row("base", None, 0.1))
     found = orders_of(rows, {"chrF": [*scores, 99.0]})["chrF"]
-    assert found.estimate == pytest.approx(scipy.stats.kendalltau(-np.array(losses), scores).statistic)
-    assert found.low < found.estimate < found.high
+    assert list(found) == ["all"]
+    assert found["all"].estimate == pytest.approx(scipy.stats.kendalltau(-np.array(losses), scores).statistic)
+    assert found["all"].low < found["all"].estimate < found["all"].high
 
 
 def test_models_of_different_tunings_are_not_compared_with_each_other():
     losses = [4.0, 3.0, 2.0]
     rows = [row(str(number), tuning, loss) for tuning in ("one", "two") for number, loss in enumerate(losses)]
     # Within each tuning the order is that of the loss, whatever the tuning adds.
-    assert orders_of(rows, {"chrF": [1.0, 2.0, 3.0, 0.1, 0.2, 0.3]})["chrF"].estimate == pytest.approx(1.0)
+    found = orders_of(rows, {"chrF": [1.0, 2.0, 3.0, 0.3, 0.2, 0.1]})["chrF"]
+    assert {name: one.estimate for name, one in found.items()} == pytest.approx({"one": 1, "two": -1, TOGETHER: 1})
     assert orders_of(rows[:2], {"chrF": [1.0, 2.0]}) == {}
