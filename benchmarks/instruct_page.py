@@ -1,7 +1,7 @@
 """The tables of docs/studies/instruct.md: a chain of base models, tunings and answers, published without any text of the questions.
 
     lmlab chain examples/assistant.toml
-    python -m benchmarks.instruct_page --chain RUNS/chain-assistant --runs RUNS
+    python -m benchmarks.instruct_page --chain RUNS/chain-assistant --rates RUNS/chain-rates --runs RUNS
     python -m benchmarks.instruct_page                      # the page again, from what is published
 
 The first form publishes: it writes docs/studies/instruct/chain.json, the plot, and the archive of the runs, from which
@@ -32,7 +32,7 @@ from lmlab.study.verify.bundle import NAME, unpack
 from lmlab.study.verify.verification import pack
 
 PAGE = DOCS / "instruct.md"
-FOLDER = DOCS / "instruct"
+FOLDER, RATES = DOCS / "instruct", DOCS / "instruct-rates"
 PLOT = "answers.png"
 COMMAND = ["python", "-m", "benchmarks.instruct_page"]
 
@@ -43,13 +43,15 @@ def main() -> int:
         prog="python -m benchmarks.instruct_page", description=(__doc__ or "").split("\n")[0]
     )
     parser.add_argument("--chain", type=Path, help="the folder of the chain's result")
-    parser.add_argument("--runs", type=Path, help="the folder of its runs")
+    parser.add_argument("--rates", type=Path, help="the same of assistant-rates.toml")
+    parser.add_argument("--runs", type=Path, help="the folder of their runs")
     flags = parser.parse_args()
     try:
-        if flags.chain is not None:
-            if flags.runs is None:
-                raise LabError("--chain is published with --runs: add it")
-            print(publish(flags.chain, flags.runs))
+        for chain, folder in ((flags.chain, FOLDER), (flags.rates, RATES)):
+            if chain is not None:
+                if flags.runs is None:
+                    raise LabError("a chain is published with --runs, the folder of its runs: add it")
+                print(publish(chain, folder, flags.runs))
         write_text(PAGE, page(PAGE.read_text(encoding="utf-8")))
     except LabError as error:
         print(f"instruct_page: {error}", file=sys.stderr)
@@ -57,29 +59,39 @@ def main() -> int:
     return 0
 
 
-def publish(chain: Path, runs: Path) -> str:
+def publish(chain: Path, folder: Path, runs: Path) -> str:
     """Write values, plot and archive; return a line about what of it holds."""
-    FOLDER.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     value = dict(read_chain(chain / FILE))
-    write_json(FOLDER / FILE, value)
-    shutil.copy(chain / PLOT, FOLDER / PLOT)
-    archive, size = pack(FOLDER / FILE, runs)
-    write_json(FOLDER / FILE, {**value, "context": context_of_runs(FOLDER / NAME, COMMAND)})
-    return f"{verify_chain(FOLDER / FILE, runs).line()}; {archive.name} {size:,} bytes"
+    write_json(folder / FILE, value)
+    if (chain / PLOT).exists():
+        shutil.copy(chain / PLOT, folder / PLOT)
+    archive, size = pack(folder / FILE, runs)
+    write_json(folder / FILE, {**value, "context": context_of_runs(folder / NAME, COMMAND)})
+    return f"{verify_chain(folder / FILE, runs).line()}; {archive.name} {size:,} bytes"
 
 
 def page(before: str) -> str:
-    """The page with its tables; as it is, where nothing is published yet."""
-    if not (FOLDER / FILE).is_file():
-        return before
-    value = read_chain(FOLDER / FILE)
+    """The page with the tables of what is published."""
+    texts = {}
+    if (FOLDER / FILE).is_file():
+        result, curves = published(FOLDER)
+        orders = "\n".join(f"- {line}" for line in order_lines(result))
+        texts |= {"models": chain_table(result), "orders": orders, "curves": curves}
+    if (RATES / FILE).is_file():
+        result, curves = published(RATES)
+        texts |= {"rates": chain_table(result), "rate-curves": curves}
+    return fill(before, texts)
+
+
+def published(folder: Path) -> tuple[ChainResult, str]:
+    """A published result, and the table of its validation losses by epoch."""
+    value = read_chain(folder / FILE)
     rows = [ModelRow(**row) for row in value["models"]]
     result = chain_result(str(value["name"]), rows, answers_from(value["answers"]))
-    with tempfile.TemporaryDirectory() as folder:
-        unpack(FOLDER / NAME, Path(folder))
-        curves = curves_table(result, Path(folder))
-    orders = "\n".join(f"- {line}" for line in order_lines(result))
-    return fill(before, {"models": chain_table(result), "orders": orders, "curves": curves})
+    with tempfile.TemporaryDirectory() as runs:
+        unpack(folder / NAME, Path(runs))
+        return result, curves_table(result, Path(runs))
 
 
 def curves_table(result: ChainResult, runs: Path) -> str:

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from benchmarks import context_page, evaluation_page, harness, measures, published
+from benchmarks import context_page, evaluation_page, harness, instruct_page, measures, published
 from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
@@ -135,6 +135,11 @@ def test_the_tables_of_the_evaluation_page_are_what_their_command_writes():
     assert evaluation_page.page(before) == before, "python -m benchmarks.evaluation_page"
 
 
+def test_the_tables_of_the_instruct_page_are_what_their_command_writes():
+    before = instruct_page.PAGE.read_text(encoding="utf-8")
+    assert instruct_page.page(before) == before, "python -m benchmarks.instruct_page"
+
+
 def test_the_table_of_the_tasks_page_is_what_its_command_writes():
     before = harness.PAGE.read_text(encoding="utf-8")
     assert harness.page(before) == before, "python -m benchmarks.harness --publish"
@@ -147,7 +152,7 @@ def test_the_table_of_the_measures_page_is_what_its_command_writes():
 
 @pytest.mark.parametrize("archive", names((DOCS / "studies").glob("*/runs.tar.xz")))
 def test_a_published_study_names_the_commits_that_its_runs_name(archive):
-    (values,) = (ROOT / archive).parent.glob("[es]*.json")
+    (values,) = (ROOT / archive).parent.glob("[ces]*.json")
     context = json.loads(values.read_text(encoding="utf-8"))["context"]
     commits = [one["code"]["commit"] for one in origins_in(ROOT / archive)]
     assert context["runs_by_commit"] == {commit: commits.count(commit) for commit in sorted(set(commits))}
@@ -165,6 +170,8 @@ def sources_of(page):
             DOCS / "results.json",
             RESULTS / "context-signal.json",
         ]
+    if page == "docs/studies/instruct.md":
+        return [*(DOCS / "studies").glob("instruct*/*.json"), *(DOCS / "studies" / "presets").glob("*.json")]
     if page == "docs/studies/evaluation.md":
         return [*(DOCS / "studies" / "evaluation").glob("*.json"), *(DOCS / "studies" / "presets").glob("*.json")]
     return sorted((ROOT / page).parent.glob("*.json"))
@@ -186,7 +193,7 @@ def test_no_line_of_the_readme_is_wider_than_its_limit():
 
 def test_the_index_of_docs_names_every_page_and_no_other():
     found = LINK.findall((DOCS / "README.md").read_text(encoding="utf-8"))
-    studies = {f"studies/{name}.md" for name in ("README", "context-propagation", "evaluation")}
+    studies = {f"studies/{name}.md" for name in ("README", "context-propagation", "evaluation", "instruct")}
     others = {"../CONTRIBUTING.md", "notes/README.md", *studies}
     assert set(found) == {path.name for path in DOCS.glob("*.md")} - {"README.md"} | others
 
