@@ -29,6 +29,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
     from lmlab.data.manifest import FORMAT as data_set
     from lmlab.data.shards.hub import FORMAT as hub_list
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
+    from lmlab.chain.result import FORMAT as chain
     from lmlab.judge.client import FORMAT as judge_call
     from lmlab.judge.raw import FORMAT as judgement
     from lmlab.native.build import RECORD_FORMAT as build
@@ -54,6 +55,7 @@ def test_the_format_numbers_are_those_of_the_code(text):
         "template": str(template),
         "answers": str(lines.FORMAT),
         "judgement": str(judgement),
+        "chain": str(chain),
         "call of a judge": str(judge_call),
         "lock": str(lines.FORMAT),
         "state": str(state),
