@@ -25,11 +25,11 @@ def formats(text):
 
 
 def test_the_format_numbers_are_those_of_the_code(text):
+    from lmlab.chain.result import FORMAT as chain
     from lmlab.data.hygiene.check import FORMAT as check
     from lmlab.data.manifest import FORMAT as data_set
     from lmlab.data.shards.hub import FORMAT as hub_list
     from lmlab.data.tokenizers.base import FORMAT as tokenizer
-    from lmlab.chain.result import FORMAT as chain
     from lmlab.judge.client import FORMAT as judge_call
     from lmlab.judge.raw import FORMAT as judgement
     from lmlab.native.build import RECORD_FORMAT as build
