@@ -53,6 +53,7 @@ NOT_MEASURED = (
     (re.compile(r"\bthe 20 of Chinchilla\b"), "published: tokens a parameter"),
     (re.compile(r"Exit status: 0 .*, 1 .*, 2 .*, 3 "), "which one it is"),
     (re.compile(r"\b\d[\d,]*(?= (?:validation )?tokens\b)"), "a setting"),
+    (re.compile(r"\b\d[\d,]*(?= (?:records|questions)\b)"), "a setting: the size of a published split"),
     (re.compile(r"\b(?:batch|batches of|vector|vectors of|layers of|widths? of|every) \d[\d,]*\b"), "a setting"),
     (
         re.compile(
