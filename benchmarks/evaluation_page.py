@@ -87,7 +87,10 @@ def whole_of(found: Mapping[str, Any]) -> list[dict[str, Any]]:
 def samples_of(found: list[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Model and texts of `lmlab sample --json`."""
     return [
-        {"model": one["run"], "texts": [{name: text[name] for name in ("prompt", "text")} for text in one["samples"]]}
+        {
+            "model": f"{one['run']}@{one['step']}",
+            "texts": [{name: text[name] for name in ("prompt", "text")} for text in one["samples"]],
+        }
         for one in found
     ]
 
