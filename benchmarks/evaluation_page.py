@@ -162,15 +162,18 @@ def controls_table(value: Mapping[str, Any], stored: Mapping[tuple[str, int, str
     ]
     for task in sorted(row["tasks"]):
         one = stored[row["id"], row["step"], task]
-        controls = [NOTHING if one["controls"][name] is None else f"{one['controls'][name]:.1%}" for name in CONTROLS]
-        between = one["power"]["between_models"]
+        controls = [_share(one["controls"][name]) for name in CONTROLS]
         found = one["contamination"]
         seen = NOTHING if not found else f"{found['found']:,} of {found['compared']:,}"
         lines.append(
-            f"| {task} | {row['tasks'][task]['accuracy']:.1%} | {one['chance']:.1%} | {one['majority']:.1%} | "
-            f"{' | '.join(controls)} | {NOTHING if between is None else f'{between:.1%}'} | {seen} |"
+            f"| {task} | {row['tasks'][task]['accuracy']:.1%} | {_share(one['chance'])} | {_share(one['majority'])} | "
+            f"{' | '.join(controls)} | {_share(one['power']['between_models'])} | {seen} |"
         )
     return "\n".join(lines)
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1%}"
 
 
 def whole_table(rows: list[dict[str, Any]]) -> str:

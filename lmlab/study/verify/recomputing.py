@@ -208,7 +208,11 @@ def of_evaluations(value: Mapping[str, Any], origin: str, index: RunIndex) -> Re
 
 
 def of_results(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomputation:
-    """Recompute the output of lmlab compare --table --json, but for the rows of models that aren't runs."""
+    """Recompute the output of lmlab compare --table --json, but for the rows of models that aren't runs.
+
+    A checkpoint of which the run's own lines have no whole evaluation was scored from its weights: where these aren't there, as in
+    an archive, its loss on the run's own split is left out.
+    """
     recomputation = Recomputation()
     for place, row in enumerate(value["rows"]):
         if row["id"] is None:
@@ -218,7 +222,7 @@ def of_results(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomp
             recomputation.missing.append(index.missing(str(row["name"]), str(row["id"])))
             continue
         now: dict[str, Any] = {
-            "own": own_figures(run, step),
+            **_own_figures(run, step),
             "tasks": {task: task_figure(run, task, step) for task in row["tasks"]},
         }
         if row.get("measures") is not None:
@@ -228,6 +232,16 @@ def of_results(value: Mapping[str, Any], origin: str, index: RunIndex) -> Recomp
         for name, found in now.items():
             recomputation.figures.append((f"rows[{place}].{name}", row[name], _plain(found)))
     return recomputation
+
+
+def _own_figures(run: Run, step: int) -> dict[str, Any]:
+    """Return the figures on the run's own split; empty where they need weights that aren't there."""
+    try:
+        return {"own": own_figures(run, step)}
+    except LabError:
+        if run.checkpoints.exists():
+            raise
+        return {}
 
 
 def _plain(value: Any) -> Any:
