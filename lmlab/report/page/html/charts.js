@@ -1,0 +1,130 @@
+// Draws the charts from the JSON of the page; the switches draw them again. Text is only ever set as text.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const AXES = { steps: "steps", tokens: "tokens", FLOPs: "training FLOP", seconds: "training time (s)" };
+  const DASH = ["solid", "dashed", "dotdash", "dotted"];
+  const MARKERS = ["circle", "triangle", "square", "diamond", "inverted_triangle", "cross", "x", "star"];
+  const LONGEST_LABEL = 34;
+  const dark = window.matchMedia("(prefers-color-scheme: dark)");
+  const printing = window.matchMedia("print");
+  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+  const colours = () => Array.from({ length: 8 }, (_, place) => colour(`--run-${place}`));
+  const state = { axis: "steps", logX: false, logY: {} };
+  let drawn = [];
+
+  const short = (text) => (text.length <= LONGEST_LABEL ? text : `${text.slice(0, 16)}…${text.slice(-17)}`);
+  const positive = (values, log) => values.map((value) => (log && !(value > 0) ? NaN : value ?? NaN));
+
+  function styled(plot) {
+    const [text, soft, line, back] = ["--text", "--quiet", "--line", "--back"].map(colour);
+    plot.background_fill_color = plot.border_fill_color = back;
+    plot.outline_line_color = null;
+    for (const axis of [plot.xaxis, plot.yaxis].flat()) {
+      Object.assign(axis, { axis_label_text_color: soft, major_label_text_color: soft, axis_line_color: line,
+        axis_label_text_font_style: "normal", major_tick_line_color: line, minor_tick_line_color: null });
+    }
+    for (const grid of plot.center.filter((one) => "grid_line_color" in one)) grid.grid_line_color = line;
+    plot.toolbar.logo = null;
+    plot.toolbar.autohide = true;
+    return text;
+  }
+
+  function draw(chart, place) {
+    const log = state.logY[chart.key];
+    const axis = chart.axes.includes(state.axis) ? state.axis : "steps";
+    const narrow = place.clientWidth < 560;
+    const plot = Bokeh.Plotting.figure({
+      height: chart.key === "loss" ? 420 : 280, sizing_mode: "stretch_width", tools: "pan,box_zoom,reset,save",
+      x_axis_type: state.logX ? "log" : "linear", y_axis_type: log ? "log" : "linear",
+      x_axis_label: AXES[axis], y_axis_label: chart.unit ? `${chart.title} (${chart.unit})` : chart.title,
+    });
+    const text = styled(plot);
+    const palette = colours();
+    const legend = [];
+    for (const line of chart.lines) {
+      const tone = palette[line.group % palette.length];
+      const quantity = chart.lines.some((one) => one.quantity !== line.quantity);
+      const single = data.groups.length === 1;
+      const lead = single && line.style === "line" && chart.key === "loss" ? palette[1] : tone;
+      const x = positive(line.at[axis], state.logX), y = positive(line.values, log);
+      const steps = line.at.steps, count = x.length;
+      const source = new Bokeh.ColumnDataSource({ data: { x, y, steps, name: Array(count).fill(short(line.name)),
+        what: Array(count).fill(line.quantity), low: line.low ? positive(line.low, log) : y,
+        high: line.high ? positive(line.high, log) : y } });
+      const at = { x: { field: "x" }, y: { field: "y" } };
+      const dash = data.groups.length > palette.length ? DASH[Math.floor(line.group / palette.length) % 4] : "solid";
+      const glyphs = [];
+      if (line.low) {
+        plot.add_layout(new Bokeh.Band({ base: { field: "x" }, lower: { field: "low" }, upper: { field: "high" }, source,
+          fill_color: lead, fill_alpha: 0.18, line_color: null, level: "underlay" }));
+      }
+      if (line.style !== "points") {
+        glyphs.push(plot.line(at.x, at.y, { source, line_color: lead, line_width: line.style === "line" ? 2.2 : 1.3,
+          line_alpha: line.style === "thin" ? 0.55 : 1, line_dash: line.style === "dashed" ? "dashed" : dash }));
+      }
+      if (line.style !== "thin" && count <= 60) {
+        const marker = line.style === "points" ? "square" : MARKERS[line.group % MARKERS.length];
+        glyphs.push(plot.scatter(at.x, at.y, { source, marker, size: line.style === "points" ? 10 : 6,
+          fill_color: line.style === "points" ? colour("--back") : lead, line_color: lead, line_width: 1.6 }));
+      }
+      const tips = [["run", "@name"], [line.low ? "quantity" : "quantity", "@what"], [chart.unit || "value", "@y{0.[00000]}"],
+        ["step", "@steps{0,0}"], ...(axis === "steps" ? [] : [[AXES[axis], "@x{0,0.[0]}"]]),
+        ...(line.low ? [["band", "@low{0.[0000]} to @high{0.[0000]}"]] : [])];
+      plot.add_tools(new Bokeh.HoverTool({ renderers: glyphs.slice(0, 1), tooltips: tips, mode: "mouse", visible: false,
+        line_policy: "nearest" }));
+      const words = single ? line.quantity : quantity ? `${short(line.name)}: ${line.quantity.split(",")[0]}` : short(line.name);
+      legend.push(new Bokeh.LegendItem({ label: { value: words }, renderers: glyphs }));
+    }
+    if (chart.marks.length) {
+      const shown = chart.marks.filter((mark) => !state.logX || mark.at[axis] > 0);
+      const source = new Bokeh.ColumnDataSource({ data: { x: shown.map((mark) => mark.at[axis] ?? NaN),
+        y: shown.map((mark) => mark.value), what: shown.map((mark) => mark.what), run: shown.map((mark) => short(mark.run)),
+        steps: shown.map((mark) => mark.at.steps) } });
+      const glyph = plot.scatter({ field: "x" }, { field: "y" }, { source, marker: "inverted_triangle", size: 13,
+        fill_color: colour("--event"), line_color: colour("--back"), line_width: 1 });
+      plot.add_tools(new Bokeh.HoverTool({ renderers: [glyph], visible: false,
+        tooltips: [["event", "@what"], ["run", "@run"], ["step", "@steps{0,0}"]] }));
+      legend.push(new Bokeh.LegendItem({ label: { value: "event" }, renderers: [glyph] }));
+    }
+    for (const level of chart.levels) {
+      plot.add_layout(new Bokeh.Span({ location: level.value, dimension: "width", line_color: text, line_dash: "dotted",
+        line_width: 1.6 }));
+      const label = { x: 6, x_units: "screen", y: level.value, text: level.words, text_color: text, text_font_size: "12px" };
+      plot.add_layout(new Bokeh.Label(label));
+    }
+    if (legend.length > 1) {
+      plot.add_layout(new Bokeh.Legend({ items: legend, orientation: "vertical", click_policy: "hide", padding: 2, margin: 4,
+        background_fill_alpha: 0, border_line_color: null, label_text_color: text, label_text_font_size: narrow ? "11px" : "12px",
+        ncols: narrow ? 1 : Math.min(3, legend.length), nrows: "auto" }), "below");
+    }
+    return Bokeh.Plotting.show(plot, place);
+  }
+
+  async function drawAll() {
+    const was = drawn;
+    drawn = [];
+    for (const view of was) view.remove();
+    for (const chart of data.charts) {
+      const place = document.getElementById(`chart-${chart.key}`);
+      place.replaceChildren();
+      drawn.push(await draw(chart, place));
+    }
+    document.documentElement.dataset.drawn = String(drawn.length);
+  }
+
+  for (const chart of data.charts) {
+    const box = document.getElementById(`log-${chart.key}`);
+    state.logY[chart.key] = box.checked = chart.logarithmic;
+    box.addEventListener("change", () => { state.logY[chart.key] = box.checked; drawAll(); });
+  }
+  for (const radio of document.querySelectorAll("input[name=axis]")) {
+    radio.addEventListener("change", () => { state.axis = radio.value; drawAll(); });
+  }
+  const logX = document.getElementById("log-x");
+  logX.addEventListener("change", () => { state.logX = logX.checked; drawAll(); });
+  dark.addEventListener("change", drawAll);
+  printing.addEventListener("change", drawAll);
+  document.getElementById("switches").hidden = false;
+  drawAll();
+})();
