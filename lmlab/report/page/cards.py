@@ -50,7 +50,8 @@ def _result(name: str, found: Overview) -> Card:
     source, summary = _Source(name, SUMMARY), found.summary
     if summary is None:
         return Card(
-            title="Result", lines=("The run has not ended: there is no summary.json yet.",) if found.recipe else ()
+            title="Result",
+            lines=("No result yet: summary.json is written at the end of the run.",) if found.recipe else (),
         )
     final, best = summary["final"], summary["best"]
     for title, key, entry in (("last model", "final", final), ("best model", "best", best)):

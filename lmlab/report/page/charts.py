@@ -72,11 +72,10 @@ def _loss_chart(courses: Sequence[Course], groups: Sequence[Sequence[int]], name
     note = ""
     if mixed_tokens([one.curves for one in courses]) and scale == "nats a token":
         note = "The runs have different tokenizers, so their losses a token can't be compared."
-    whole = (
-        ""
-        if not alone or not courses[0].curves.sampled
-        else "Evaluations during the training score a sample of the split."
-    )
+    if not note and not alone:
+        note = "Thick: validation loss. Thin: training loss of the batches."
+    elif not note and courses[0].curves.sampled:
+        note = "Evaluations during the training score a sample of the split."
     return Chart(
         key="loss",
         title="Loss",
@@ -85,7 +84,7 @@ def _loss_chart(courses: Sequence[Course], groups: Sequence[Sequence[int]], name
         lines=lines,
         marks=_marks(courses, groups) if scale == "nats a token" else (),
         levels=_levels(courses) if scale == "nats a token" else (),
-        note=note or whole,
+        note=note,
     )
 
 

@@ -30,6 +30,8 @@ class Course:
     clock_seconds: Numbers
     """Seconds of training (without evaluations, saving and pauses) at each of `clock_steps`; empty where unknown."""
     flops_per_token: float | None
+    cut: bool = False
+    """Whether it ends at a step that was asked for, rather than at the run's last one."""
 
     def places(self, steps: Sequence[int], tokens: Sequence[int]) -> Places:
         """Return the positions of points at these steps."""
@@ -69,7 +71,7 @@ class Course:
         )
 
 
-def course_of(name: str, record: Record, curves: CurveData, lines: Sequence[Mapping[str, Any]]) -> Course:
+def course_of(name: str, record: Record, curves: CurveData, lines: Sequence[Mapping[str, Any]], cut: bool) -> Course:
     """Return the course of a run whose record, curves and lines were read, up to the last step of its curves."""
     last = max((*curves.train.steps, *curves.valid.steps), default=0)
     kept = tuple(sorted((line for line in lines if line["step"] <= last), key=lambda line: int(line["step"])))
@@ -83,6 +85,7 @@ def course_of(name: str, record: Record, curves: CurveData, lines: Sequence[Mapp
         clock_steps=steps,
         clock_seconds=seconds,
         flops_per_token=flops / tokens if flops and tokens else None,
+        cut=cut,
     )
 
 
@@ -101,12 +104,13 @@ def _between(record: Record, lines: Sequence[Mapping[str, Any]]) -> list[tuple[i
     """Return the clock at each line of training, by its tokens and tokens per second."""
     recipe, reached, seconds, found = record.recipe, None, 0.0, []
     for line in lines:
-        tokens, rate = line.get("tokens"), line.get("tokens_per_second")
+        tokens, given = line.get("tokens"), line.get("tokens_per_second")
+        rate = float(given) if given is not None and _is_number(given) else 0.0
         if not isinstance(tokens, int) or line["kind"] not in ("train", "evaluation"):
             continue
         if reached is None and line["kind"] == "train" and recipe is not None:
             reached = max(0, tokens - recipe.train.log_every * recipe.train.batch * recipe.model.context)
-        if line["kind"] == "train" and _is_number(rate) and rate > 0 and reached is not None:
+        if line["kind"] == "train" and rate > 0 and reached is not None:
             seconds += (tokens - reached) / rate
             found.append((int(line["step"]), seconds))
         reached = tokens if line["kind"] == "train" or reached is None else reached

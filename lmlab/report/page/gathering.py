@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -35,27 +36,24 @@ LARGEST_RECIPE = 1 << 20
 Say = Callable[[str], None]
 
 
-def page_of(
-    named: Sequence[tuple[Run, str | None]],
-    references: Sequence[str],
-    runs: Path,
-    command: str,
-    say: Say = lambda line: None,
-) -> Page:
-    """Return the report of the named runs; LabError where there are too many, or one has no lines or can't be read.
+def page_of(named: Sequence[tuple[Run, str | None]], command: str, say: Say = lambda line: None) -> Page:
+    """Return the report of the named runs, each with the checkpoint at which it ends or None.
 
-    `references` are what `compare` opens for each run, in `runs`; `say` is told what is being read.
+    `command` is the command line that the report is made by; `say` is told what is being read, and what can't be. LabError where
+    there are too many runs, or one has no losses or can't be read.
     """
     if not 1 <= len(named) <= MOST_RUNS:
         raise LabError(f"one report holds 1 to {MOST_RUNS} runs, got {len(named)}: name fewer")
     courses = []
-    for run, which in named:
-        say(f"reading {run.name}")
+    for place, (run, which) in enumerate(named, 1):
+        if len(named) > 1:
+            say(f"reading {run.name} ({place} of {len(named)})")
         courses.append(_course(run, which))
+    courses = _uniquely_named(courses)
     groups = groups_of(courses)
     names = [group_name([courses[place] for place in members]) for members in groups]
     group = {place: number for number, members in enumerate(groups) for place in members}
-    parts = tuple(_part(course, group[place]) for place, course in enumerate(courses))
+    parts = tuple(_read_part(course, group[place]) for place, course in enumerate(courses))
     return Page(
         title=courses[0].name
         if len(courses) == 1
@@ -67,7 +65,7 @@ def page_of(
         overview=_overview(courses),
         charts=charts_of(courses, groups, names),
         runs=parts,
-        compared=compared_of(courses, groups, references, runs, say),
+        compared=compared_of(courses, groups, say),
     )
 
 
@@ -75,8 +73,18 @@ def _course(run: Run, which: str | None) -> Course:
     curves = curves_of(run, which)
     if curves.is_empty():
         raise LabError(f"run {run.name} has no losses yet: wait for its first line of metrics, or leave it out")
-    record = record_of(run, which)
-    return course_of(curves.name, record, curves, run.read_lines("metrics"))
+    return course_of(curves.name, record_of(run, which), curves, run.read_lines("metrics"), which is not None)
+
+
+def _uniquely_named(courses: Sequence[Course]) -> list[Course]:
+    """Return the courses with the folder before a name that occurs twice."""
+    names = [course.name for course in courses]
+    return [
+        course
+        if names.count(course.name) == 1
+        else replace(course, name=f"{course.record.run.folder.resolve().parent.name}/{course.name}")
+        for course in courses
+    ]
 
 
 def _overview(courses: Sequence[Course]) -> Table:
@@ -106,13 +114,22 @@ def _overview(courses: Sequence[Course]) -> Table:
     return Table(caption=caption, headings=headings, rows=tuple(rows), numbers=tuple(range(2, 10)))
 
 
+def _read_part(course: Course, group: int) -> RunPart:
+    try:
+        return _part(course, group)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise LabError(
+            f"{course.name} has a damaged file ({type(error).__name__}: {error}): put it back from a copy, or leave the run out"
+        ) from None
+
+
 def _part(course: Course, group: int) -> RunPart:
     run, name, record = course.record.run, course.name, course.record
-    found = overview_of(run)
+    found = _up_to(overview_of(run), course)
     problems = list(found.problems)
     code = found.origin.get("code")
     samples = _samples(run, record, problems)
-    tables = stored_tables(name, run, found, problems)
+    tables = stored_tables(name, run, found, record.step if course.cut else None, problems)
     return RunPart(
         name=name,
         group=group,
@@ -132,6 +149,19 @@ def _part(course: Course, group: int) -> RunPart:
         commit=str(code.get("commit") or "") if isinstance(code, Mapping) else "",
         recipe=_recipe(run),
         problems=tuple(problems),
+    )
+
+
+def _up_to(found: Overview, course: Course) -> Overview:
+    """Return what is known of a run without what came after the step at which its course ends."""
+    if not course.cut:
+        return found
+    step = course.record.step
+    return replace(
+        found,
+        summary=course.record.summary,
+        events=tuple(line for line in found.events if line["step"] <= step),
+        measures=tuple(value for value in found.measures if value["step"] <= step),
     )
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lmlab.experiment.claims import WORDS
 from lmlab.experiment.overview import Overview
-from lmlab.report.page.values import Held
+from lmlab.report.page.values import Held, Table, number
 
 UNITS = {
     "valid_loss": "nats per token",
@@ -55,7 +55,7 @@ def _forecast(name: str, found: Overview, forecast: Mapping[str, Any]) -> list[H
         expected = after.get("forecast", before.get("value"))
         if not isinstance(expected, int | float) or isinstance(expected, bool):
             continue
-        inside = {True: "inside the interval", False: "outside the interval"}.get(after.get("inside"), "")
+        inside = {"True": "inside the interval", "False": "outside the interval"}.get(str(after.get("inside")), "")
         rests = f"{before['evidence']}: {before['rests_on']}" if before.get("rests_on") else ""
         held.append(
             Held(
@@ -74,3 +74,28 @@ def _forecast(name: str, found: Overview, forecast: Mapping[str, Any]) -> list[H
             )
         )
     return held
+
+
+def held_table(held: Sequence[Held]) -> Table:
+    """Return published and forecast values beside the measured ones."""
+    rows = tuple(
+        (
+            one.what,
+            one.unit,
+            number(one.expected) if one.kind == "published" else "",
+            number(one.expected) if one.kind == "forecast" else "",
+            "" if one.low is None or one.high is None else f"{number(one.low)} to {number(one.high)}",
+            number(one.measured),
+            one.note,
+            one.source,
+        )
+        for one in held
+    )
+    headings = ("what", "unit", "published", "forecast", "80% interval", "measured", "note", "file")
+    used = [place for place in range(len(headings)) if any(row[place] for row in rows)]
+    return Table(
+        caption="Published numbers are those of the recipe; forecasts were made before the run",
+        headings=tuple(headings[place] for place in used),
+        rows=tuple(tuple(row[place] for place in used) for row in rows),
+        numbers=tuple(column for column, place in enumerate(used) if 2 <= place <= 5),
+    )

@@ -50,15 +50,17 @@ def evaluation_table(name: str, record: Record) -> Table | None:
     return Table(caption=caption, headings=headings, rows=tuple(rows), numbers=tuple(range(8))) if rows else None
 
 
-def stored_tables(name: str, run: Run, found: Overview, problems: list[str]) -> tuple[Table, ...]:
-    """Return the tables that the run has results for; a damaged result is told in `problems`."""
-    tables = (_tasks(name, run, problems), _texts(name, run, problems), _measures(name, found))
+def stored_tables(name: str, run: Run, found: Overview, last: int | None, problems: list[str]) -> tuple[Table, ...]:
+    """Return the tables that the run has results for, up to step `last` if any; a damaged result is told in `problems`."""
+    tables = (_tasks(name, run, last, problems), _texts(name, run, last, problems), _measures(name, found))
     return tuple(table for table in tables if table is not None)
 
 
-def _tasks(name: str, run: Run, problems: list[str]) -> Table | None:
+def _tasks(name: str, run: Run, last: int | None, problems: list[str]) -> Table | None:
     rows = []
     for task, step in list_task_results(run.folder):
+        if last is not None and step > last:
+            continue
         try:
             value = read_task_result(run.folder, task, step).value
         except LabError as error:
@@ -87,12 +89,14 @@ def _tasks(name: str, run: Run, problems: list[str]) -> Table | None:
     )
 
 
-def _texts(name: str, run: Run, problems: list[str]) -> Table | None:
+def _texts(name: str, run: Run, last: int | None, problems: list[str]) -> Table | None:
     folder, rows = run.folder / TEXTS, []
     files = sorted(path for path in folder.iterdir() if TEXT_FILE.fullmatch(path.name)) if folder.is_dir() else []
     for path in files:
         try:
             value = read_json(path, 1 << 20)
+            if last is not None and value["step"] > last:
+                continue
             rows.append(
                 (
                     re.sub(r"-step-.*", "", path.stem),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -240,6 +239,6 @@ def no_places(count: int) -> Numbers:
     return np.full(count, math.nan)
 
 
-def finite(values: Sequence[float]) -> list[float | None]:
+def finite(values: Numbers) -> list[float | None]:
     """Return values for JSON: six significant digits, None where one isn't finite."""
-    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values]
+    return [float(f"{value:.6g}") if math.isfinite(value) else None for value in values.tolist()]

@@ -9,7 +9,7 @@ from lmlab.report.page.values import Chart, Line, Page, finite
 
 
 def page_data(page: Page) -> dict[str, Any]:
-    """Return what the script reads: groups and charts. FLOPs and seconds are left out of a chart that hasn't them for all curves."""
+    """Return what the script reads: groups and charts. Axes are left out of a chart that hasn't them for all curves."""
     return {"groups": [printable(name) for name in page.groups], "charts": [_chart(chart) for chart in page.charts]}
 
 

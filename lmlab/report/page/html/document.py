@@ -9,13 +9,16 @@ from lmlab.report.page.html.data import page_data
 from lmlab.report.page.html.escape import script_json, text
 from lmlab.report.page.html.policy import nonce_of, policy
 from lmlab.report.page.html.sections import charts_html, compared_html, contents, run_html, table_html
-from lmlab.report.page.values import Page
+from lmlab.report.page.values import Axis, Page
 
 
-def document(page: Page, library: Sequence[str]) -> str:
-    """Return the file's text. `library` are the scripts of the chart library (`library_scripts`)."""
+def document(page: Page, library: Sequence[str], against: Axis = "steps") -> str:
+    """Return the file's text, with charts that start `against` that axis.
+
+    `library` are the scripts of the chart library (`library_scripts`).
+    """
     before, charts, style = (_own(name) for name in ("before.js", "charts.js", "page.css"))
-    data, body = script_json(page_data(page)), _body(page)
+    data, body = script_json(page_data(page)), _body(page, against)
     nonce = nonce_of(data + body)
     scripts = (before, *library, charts)
     blocks = [
@@ -38,7 +41,7 @@ def document(page: Page, library: Sequence[str]) -> str:
     )
 
 
-def _body(page: Page) -> str:
+def _body(page: Page, against: Axis) -> str:
     links = "".join(f'<li><a href="#{anchor}">{text(words)}</a></li>' for anchor, words in contents(page))
     return "\n".join(
         [
@@ -49,7 +52,7 @@ def _body(page: Page) -> str:
             f'<nav aria-label="contents"><ul>{links}</ul></nav>\n<main id="content">',
             *(f"<p>{text(note)}</p>" for note in page.notes),
             table_html(page.overview),
-            charts_html(page),
+            charts_html(page, against),
             "" if page.compared is None else compared_html(page.compared),
             *(run_html(run, place) for place, run in enumerate(page.runs)),
             "</main>",

@@ -6,11 +6,17 @@ import base64
 import hashlib
 from collections.abc import Sequence
 
-POLICY = "default-src 'none'; script-src {scripts}; style-src 'nonce-{nonce}'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; script-src {scripts}; style-src 'nonce-{nonce}'; img-src data: blob:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def policy(scripts: Sequence[str], nonce: str) -> str:
-    """Return the policy for these inline scripts. BokehJS creates style elements, to which the page's first script gives the nonce."""
+    """Return the policy for these inline scripts.
+
+    BokehJS creates style elements, to which the page's first script gives the nonce.
+    """
     return POLICY.format(scripts=" ".join(map(script_hash, scripts)), nonce=nonce)
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from lmlab.report.page.held import held_table
 from lmlab.report.page.html.escape import text
-from lmlab.report.page.values import Card, Chart, Compared, Fact, Held, Page, RunPart, Sample, Table, number
+from lmlab.report.page.values import Axis, Card, Chart, Compared, Fact, Held, Page, RunPart, Sample, Table, number
 
 COLOURS = 8
+COLOURED = "Runs that differ only in the seed have one colour:"
+MOST_LINES = 3
+"""Statements of a card that are shown without a click."""
 SWITCHES = (("steps", "steps"), ("tokens", "tokens"), ("FLOPs", "FLOP"), ("seconds", "time"))
 
 
@@ -28,12 +32,12 @@ def table_html(table: Table) -> str:
     )
 
 
-def charts_html(page: Page) -> str:
+def charts_html(page: Page, against: Axis) -> str:
     """Return the switches and a figure for each chart, with its end values in words for those who don't see it."""
     radios = "".join(
-        f'<label><input type="radio" name="axis" value="{value}"{" checked" if value == "steps" else ""}>{words}</label>'
+        f'<label><input type="radio" name="axis" value="{value}"{" checked" if value == against else ""}>{words}</label>'
         for value, words in SWITCHES
-        if value == "steps" or any(value in chart.axes() for chart in page.charts)
+        if value in ("steps", against) or any(value in chart.axes() for chart in page.charts)
     )
     keys = "".join(
         f'<li><span class="key key-{place % COLOURS}" aria-hidden="true"></span>{text(name)}</li>'
@@ -43,7 +47,7 @@ def charts_html(page: Page) -> str:
         '<section aria-labelledby="curves"><h2 id="curves">Curves</h2>'
         '<div id="switches" hidden><fieldset><legend>horizontal axis</legend>'
         f'{radios}</fieldset><label><input type="checkbox" id="log-x">logarithmic horizontal axis</label></div>'
-        + (f"<p>Each recipe has a colour:</p><ul>{keys}</ul>" if len(page.groups) > 1 else "")
+        + (f'<p class="quiet">{COLOURED}</p><ul class="groups">{keys}</ul>' if len(page.groups) > 1 else "")
         + "<noscript><p>The charts need JavaScript; all their numbers are in the tables below.</p></noscript>"
         + "".join(map(_figure, page.charts))
         + "</section>"
@@ -55,7 +59,7 @@ def _figure(chart: Chart) -> str:
     ends = "; ".join(
         f"{line.name}, {line.quantity}: {number(line.last())} {chart.unit}".strip() for line in chart.lines
     )
-    sources = "; ".join(dict.fromkeys(line.source for line in chart.lines))
+    sources = _sources(chart)
     words = f"{chart.title} against the cost of training. At the end: {ends}"
     extra = f" {text(chart.note)}" if chart.note else ""
     levels = "".join(f" {text(level.words)}: {text(level.source)}." for level in chart.levels)
@@ -70,15 +74,28 @@ def _figure(chart: Chart) -> str:
         f'<figure aria-labelledby="title-{chart.key}"><header><h3 id="title-{chart.key}">{text(chart.title)}</h3>'
         f'<label><input type="checkbox" id="log-{chart.key}">logarithmic</label></header>'
         f'<div class="chart{size}" id="chart-{chart.key}" role="img" aria-label="{text(words)}"></div>'
+        f'<img class="picture" id="picture-{chart.key}" alt="{text(chart.title)}">'
         f"<figcaption>{text(chart.unit) if chart.unit else 'no unit'}.{extra}{bands}{levels} "
         f'<span class="source">{text(sources)}</span></figcaption>'
         + (
-            f"<details><summary>{len(chart.marks)} events on the curve</summary><ul>{marks}</ul></details>"
+            f"<details><summary>{_many(len(chart.marks), 'event')} on the curve</summary><ul>{marks}</ul></details>"
             if marks
             else ""
         )
         + "</figure>"
     )
+
+
+def _sources(chart: Chart) -> str:
+    """Return the files of a chart's curves; for several runs without their names, which would be long."""
+    known = [source for line in chart.lines for source in line.source.split("; ")]
+    if len({source.partition("/")[0] for source in known}) > 1:
+        known = [f"{source.partition('/')[2]} of each run" for source in known]
+    return "; ".join(dict.fromkeys(known))
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 
 def compared_html(compared: Compared) -> str:
@@ -104,7 +121,7 @@ def run_html(run: RunPart, place: int) -> str:
     return (
         f'<section aria-labelledby="run-{place}"><h2 id="run-{place}"><span class="key key-{run.group % COLOURS}" '
         f'aria-hidden="true"></span>{text(run.name)}</h2><p class="quiet">{text(run.status)}</p>{about}{tags}{problems}'
-        f'<div class="cards">{"".join(map(_card, run.cards))}</div>'
+        f'<div class="cards">{"".join(_card(card, run.name) for card in run.cards)}</div>'
         + _held(run.held)
         + (f"<h3>Evaluations</h3>{_folded('all evaluations', table_html(run.evaluations))}" if run.evaluations else "")
         + (f"<h3>Evaluated afterwards</h3>{''.join(map(table_html, run.tables))}" if run.tables else "")
@@ -115,38 +132,25 @@ def run_html(run: RunPart, place: int) -> str:
     )
 
 
-def _card(card: Card) -> str:
-    facts = "".join(f"<dt>{text(fact.name)}</dt><dd>{_value(fact)}</dd>" for fact in card.facts)
-    lines = "".join(f"<li>{text(line)}</li>" for line in card.lines)
+def _card(card: Card, run: str) -> str:
+    facts = "".join(f"<dt>{text(fact.name)}</dt><dd>{_value(fact, run)}</dd>" for fact in card.facts)
+    shown, folded = (_list(lines) for lines in (card.lines[:MOST_LINES], card.lines[MOST_LINES:]))
     return (
         f'<section class="card"><h4>{text(card.title)}</h4>'
         + (f"<dl>{facts}</dl>" if facts else "")
-        + (f"<ul>{lines}</ul>" if lines else "")
+        + shown
+        + (_folded(f"{len(card.lines) - MOST_LINES} more", folded) if folded else "")
         + "</section>"
     )
 
 
-def _value(fact: Fact) -> str:
-    return f'{text(f"{fact.shown} {fact.unit}".strip())} <span class="source">{text(fact.source)}</span>'
+def _list(lines: Sequence[str]) -> str:
+    return f"<ul>{''.join(f'<li>{text(line)}</li>' for line in lines)}</ul>" if lines else ""
 
 
-def held_table(held: Sequence[Held]) -> Table:
-    """Return published and forecast values beside the measured ones."""
-    rows = tuple(
-        (
-            one.what,
-            one.unit,
-            number(one.expected) if one.kind == "published" else "",
-            number(one.expected) if one.kind == "forecast" else "",
-            "" if one.low is None or one.high is None else f"{number(one.low)} to {number(one.high)}",
-            number(one.measured),
-            one.note,
-            one.source,
-        )
-        for one in held
-    )
-    headings = ("what", "unit", "published", "forecast", "80% interval", "measured", "note", "file")
-    return Table(caption="Published, forecast and measured", headings=headings, rows=rows, numbers=(2, 3, 4, 5))
+def _value(fact: Fact, run: str) -> str:
+    shown = f"{fact.shown} {fact.unit}".strip()
+    return f'{text(shown)} <span class="source">{text(fact.source.removeprefix(f"{run}/"))}</span>'
 
 
 def _held(held: Sequence[Held]) -> str:
@@ -171,7 +175,7 @@ def _samples(samples: Sequence[Sample], source: str) -> str:
         parts.append(_sample(mine[-1]))
         if len(mine) > 1:
             earlier = "".join(map(_sample, mine[:-1]))
-            parts.append(_folded(f"the same prompt at {len(mine) - 1} earlier steps", earlier))
+            parts.append(_folded(f"the same prompt at {_many(len(mine) - 1, 'earlier step')}", earlier))
     return f'<h3>Samples</h3><p class="source">{text(source)}</p>{"".join(parts)}'
 
 
