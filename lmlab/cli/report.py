@@ -24,7 +24,7 @@ from lmlab.runs.measures import all_measures
 @dataclass(frozen=True)
 class Report:
     """Draw loss, learning rate and gradient norm of one run, or of several (at most 8) in one picture; write everything that is
-    known of up to 24 runs as one HTML file or as Markdown; or list the evaluations."""
+    known of up to 16 runs as one HTML file or as Markdown; or list the evaluations."""
 
     run: tyro.conf.Positional[tuple[str, ...]]
     """Runs by name or folder; RUN@best, RUN@latest and RUN@STEP end there."""

@@ -15,7 +15,7 @@ from lmlab.report.page.downsample import kept_places
 from lmlab.report.page.seeds import mean_line
 from lmlab.report.page.values import Chart, Level, Line, Mark
 
-MOST_POINTS = 16_000
+MOST_POINTS = 10_000
 """Points of all curves of a page together; the file stays below 2 MB with them."""
 FEWEST_POINTS = 60
 MOST_A_CURVE = 1_500

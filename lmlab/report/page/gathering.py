@@ -22,16 +22,18 @@ from lmlab.report.page.courses import Course, course_of
 from lmlab.report.page.held import held_of
 from lmlab.report.page.seeds import group_name, groups_of
 from lmlab.report.page.stored import evaluation_table, stored_tables
-from lmlab.report.page.values import Page, RunPart, Sample, Table, number
+from lmlab.report.page.values import Page, RunPart, Sample, Table, number, thinned
 from lmlab.report.reading import curves_of, record_of
 from lmlab.runs import Run
 from lmlab.runs.run import RECIPE
 
-MOST_RUNS = 24
+MOST_RUNS = 16
 MOST_SAMPLES = 60
 """Samples of one run: the first, the last and evenly those between."""
-MOST_EVENTS = 200
-LARGEST_RECIPE = 1 << 20
+MOST_EVENTS = 60
+MOST_EVALUATIONS = 600
+"""Rows of all tables of evaluations together, where there are many runs."""
+LARGEST_RECIPE = 64_000
 
 Say = Callable[[str], None]
 
@@ -53,7 +55,8 @@ def page_of(named: Sequence[tuple[Run, str | None]], command: str, say: Say = la
     groups = groups_of(courses)
     names = [group_name([courses[place] for place in members]) for members in groups]
     group = {place: number for number, members in enumerate(groups) for place in members}
-    parts = tuple(_read_part(course, group[place]) for place, course in enumerate(courses))
+    rows = max(12, MOST_EVALUATIONS // len(courses))
+    parts = tuple(_read_part(course, group[place], rows) for place, course in enumerate(courses))
     return Page(
         title=courses[0].name
         if len(courses) == 1
@@ -114,21 +117,22 @@ def _overview(courses: Sequence[Course]) -> Table:
     return Table(caption=caption, headings=headings, rows=tuple(rows), numbers=tuple(range(2, 10)))
 
 
-def _read_part(course: Course, group: int) -> RunPart:
+def _read_part(course: Course, group: int, rows: int) -> RunPart:
     try:
-        return _part(course, group)
+        return _part(course, group, rows)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise LabError(
             f"{course.name} has a damaged file ({type(error).__name__}: {error}): put it back from a copy, or leave the run out"
         ) from None
 
 
-def _part(course: Course, group: int) -> RunPart:
+def _part(course: Course, group: int, rows: int) -> RunPart:
     run, name, record = course.record.run, course.name, course.record
     found = _up_to(overview_of(run), course)
     problems = list(found.problems)
     code = found.origin.get("code")
     samples = _samples(run, record, problems)
+    evaluations = evaluation_table(name, record)
     tables = stored_tables(name, run, found, record.step if course.cut else None, problems)
     return RunPart(
         name=name,
@@ -140,7 +144,7 @@ def _part(course: Course, group: int) -> RunPart:
         tags=() if found.row is None else found.row.tags,
         cards=cards_of(name, found, record),
         held=held_of(name, found, _forecast(run, problems)),
-        evaluations=evaluation_table(name, record),
+        evaluations=None if evaluations is None else thinned(evaluations, rows),
         tables=tables,
         events=tuple(event_lines(run, [dict(line) for line in found.events[-MOST_EVENTS:]])),
         samples=samples,

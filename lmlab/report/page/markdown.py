@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 
 from lmlab import printable
 from lmlab.report.page.held import held_table
-from lmlab.report.page.values import Card, Chart, Compared, Page, RunPart, Sample, Table, number
+from lmlab.report.page.values import Card, Chart, Compared, Page, RunPart, Sample, Table, number, thinned
 
 SPECIAL = re.compile(r"([\\`*_\[\]{}|~#$!>])")
 LIVE = {"&": "&amp;", "<": "&lt;", "@": "&#64;", "://": "&#58;//", "www.": "www&#46;"}
 """What would become an entity, a tag, a mention or a link."""
 MOST_EVALUATIONS = 12
-"""Rows of the table of evaluations; more are thinned evenly, the first and the last kept."""
+"""Rows of the table of evaluations."""
 
 
 def markdown(page: Page, pictures: Sequence[str]) -> str:
@@ -79,7 +79,7 @@ def _run(run: RunPart) -> Iterator[str]:
     for card in run.cards:
         yield from _card(card)
     tables = [held_table(run.held)] if run.held else []
-    tables += [_thinned(run.evaluations)] if run.evaluations is not None else []
+    tables += [thinned(run.evaluations, MOST_EVALUATIONS)] if run.evaluations is not None else []
     yield from (_table(table) for table in (*tables, *run.tables))
     if run.events:
         yield f"### Events\n\n{code(chr(10).join(run.events))}\n"
@@ -108,19 +108,6 @@ def _samples(samples: Sequence[Sample], source: str) -> Iterator[str]:
         mine = [sample for sample in samples if sample.prompt == prompt]
         for sample in dict.fromkeys((mine[0], mine[len(mine) // 2], mine[-1])):
             yield f"Step {sample.step:,}:\n\n{code(sample.prompt + sample.text)}\n"
-
-
-def _thinned(table: Table) -> Table:
-    count = len(table.rows)
-    if count <= MOST_EVALUATIONS:
-        return table
-    kept = sorted({place * (count - 1) // (MOST_EVALUATIONS - 1) for place in range(MOST_EVALUATIONS)})
-    return Table(
-        caption=f"{table.caption}: {len(kept)} of {count}",
-        headings=table.headings,
-        rows=tuple(table.rows[place] for place in kept),
-        numbers=table.numbers,
-    )
 
 
 def _table(table: Table) -> str:

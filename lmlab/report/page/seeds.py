@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os.path
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from lmlab.report.page.courses import Course
 from lmlab.report.page.values import AXES, Line, Places
+
+SEED = re.compile(r"[-_. ]+(s|seed)?\d*$")
+"""The end of what names of seeds have in common: "-s" of a-s1 and a-s2."""
 
 
 def groups_of(courses: Sequence[Course]) -> list[list[int]]:
@@ -28,12 +33,9 @@ def group_name(courses: Sequence[Course]) -> str:
     names = [course.name for course in courses]
     if len(names) == 1:
         return names[0]
-    common = names[0]
-    while not all(name.startswith(common) for name in names):
-        common = common[:-1]
-    common = common.rstrip("-_. 0123456789s").rstrip("-_.") if len(common) > 3 else ""
+    common = SEED.sub("", os.path.commonprefix(names)) or names[0]
     seeds = len({course.record.seed for course in courses})
-    return f"{common or names[0]} ({seeds} seeds)" if seeds > 1 else f"{common or names[0]} ({len(names)} runs)"
+    return f"{common} ({seeds} seeds)" if seeds > 1 else f"{common} ({len(names)} runs)"
 
 
 def mean_line(name: str, lines: Sequence[Line]) -> Line:

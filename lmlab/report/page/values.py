@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -232,6 +232,19 @@ def number(value: float | int | None, digits: int = 4) -> str:
     if abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.{digits}f}" if abs(value) >= 0.01 else f"{value:.3g}"
+
+
+def thinned(table: Table, most: int) -> Table:
+    """Return a table of at most `most` (2 or more) rows, evenly chosen, the first and the last kept; its caption tells."""
+    count = len(table.rows)
+    if count <= most:
+        return table
+    kept = sorted({place * (count - 1) // (most - 1) for place in range(most)})
+    return replace(
+        table,
+        caption=f"{table.caption}: {len(kept)} of {count:,}, all with lmlab report --to csv",
+        rows=tuple(table.rows[place] for place in kept),
+    )
 
 
 def no_places(count: int) -> Numbers:

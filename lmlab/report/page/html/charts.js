@@ -9,6 +9,9 @@
   const dark = window.matchMedia("(prefers-color-scheme: dark)");
   const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
   const colours = () => Array.from({ length: 8 }, (_, place) => colour(`--run-${place}`));
+  for (const line of data.charts.flatMap((chart) => chart.lines)) {
+    if (line.flops !== null) line.at.FLOPs = line.at.tokens.map((tokens) => tokens * line.flops);
+  }
   const state = { axis: "steps", logX: false, logY: {} };
   let drawn = [];
 

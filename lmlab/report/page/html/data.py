@@ -43,7 +43,14 @@ def _line(line: Line, axes: tuple[Any, ...]) -> dict[str, Any]:
         "quantity": line.quantity,
         "group": line.group,
         "style": line.style,
-        "at": {axis: finite(line.places.on(axis)) for axis in axes},
+        # FLOPs are tokens times a constant, which takes less room.
+        "at": {axis: finite(line.places.on(axis)) for axis in axes if axis != "FLOPs"},
+        "flops": _flops_per_token(line) if "FLOPs" in axes else None,
         "values": finite(line.values),
         **band,
     }
+
+
+def _flops_per_token(line: Line) -> float:
+    tokens, flops = float(line.places.tokens[-1]), float(line.places.flops[-1])
+    return flops / tokens if tokens else 0.0
