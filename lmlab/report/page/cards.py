@@ -109,7 +109,9 @@ def _training(name: str, found: Overview, record: Record) -> Card:
         value = seconds.get(key)
         shown = "" if value is None else f"{value:,.0f}"
         source.add(title, f"seconds.{key}", value, "" if value is None else f"s ({duration(value)})", shown, SUMMARY)
-    source.add("throughput", "tokens / training time", record.tokens_per_second, "tokens/s", file="metrics.jsonl")
+    rate = record.tokens_per_second
+    shown = "" if rate is None else number(rate, 0)
+    source.add("throughput", "tokens / training time", rate, "tokens/s", shown, file="metrics.jsonl")
     if recipe is not None and found.run.model_from is None:
         for title, key, value in (
             ("optimizer", "optim.kind", recipe.optim.kind),

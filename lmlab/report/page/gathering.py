@@ -48,8 +48,7 @@ def page_of(named: Sequence[tuple[Run, str | None]], command: str, say: Say = la
         raise LabError(f"one report holds 1 to {MOST_RUNS} runs, got {len(named)}: name fewer")
     courses = []
     for place, (run, which) in enumerate(named, 1):
-        if len(named) > 1:
-            say(f"reading {run.name} ({place} of {len(named)})")
+        say(f"reading {run.name} ({place} of {len(named)})")
         courses.append(_course(run, which))
     courses = _uniquely_named(courses)
     groups = groups_of(courses)
@@ -106,7 +105,7 @@ def _overview(courses: Sequence[Course]) -> Table:
                 "-" if best is None else number(best.loss),
                 "-" if best is None else number(best.step),
                 "-" if record.train_seconds is None else duration(record.train_seconds),
-                number(record.tokens_per_second),
+                number(record.tokens_per_second, 0),
             )
         )
     headings = (

@@ -27,7 +27,7 @@ def make_run(
     recipe = dataclasses.replace(recipe, name="first-of-test", about=about, train=train, claims=())
     facts = {
         "data_id": "0123456789abcdef", "vocabulary_size": 65, "data": [{"train_tokens": 12345}], "lmlab": "0.1.0",
-        "code": {"commit": "c0ffee" * 6, "version": "0.1.0"}, "command": ["/home/me/bin/lmlab", "train", "first"],
+        "code": {"commit": "c0ffee" * 6, "version": "0.1.0"}, "command": ["bin/lmlab", "train", "first"],
         "hardware": {"cpu": "A Processor", "physical_cores": 2, "memory": 16 << 30, "accelerators": []}, **(origin or {}),
     }  # fmt: skip
     run = create_run(root, name, recipe, facts)
