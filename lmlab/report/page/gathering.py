@@ -35,6 +35,9 @@ MOST_EVALUATIONS = 600
 """Rows of all tables of evaluations together, where there are many runs."""
 LARGEST_RECIPE = 64_000
 
+DAMAGED = (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError)
+"""What values of other types than lmlab writes lead to."""
+
 Say = Callable[[str], None]
 
 
@@ -46,11 +49,20 @@ def page_of(named: Sequence[tuple[Run, str | None]], command: str, say: Say = la
     """
     if not 1 <= len(named) <= MOST_RUNS:
         raise LabError(f"one report holds 1 to {MOST_RUNS} runs, got {len(named)}: name fewer")
-    courses = []
-    for place, (run, which) in enumerate(named, 1):
-        say(f"reading {run.name} ({place} of {len(named)})")
-        courses.append(_course(run, which))
-    courses = _uniquely_named(courses)
+    try:
+        courses = []
+        for place, (run, which) in enumerate(named, 1):
+            say(f"reading {run.name} ({place} of {len(named)})")
+            courses.append(_course(run, which))
+        return _page(_uniquely_named(courses), command, say)
+    except DAMAGED as error:
+        names = ", ".join(run.name for run, _ in named)
+        raise LabError(
+            f"a file of {names} is damaged ({type(error).__name__}: {error}): put it back from a copy, or leave that run out"
+        ) from None
+
+
+def _page(courses: Sequence[Course], command: str, say: Say) -> Page:
     groups = groups_of(courses)
     names = [group_name([courses[place] for place in members]) for members in groups]
     group = {place: number for number, members in enumerate(groups) for place in members}
@@ -119,7 +131,7 @@ def _overview(courses: Sequence[Course]) -> Table:
 def _read_part(course: Course, group: int, rows: int) -> RunPart:
     try:
         return _part(course, group, rows)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except DAMAGED as error:
         raise LabError(
             f"{course.name} has a damaged file ({type(error).__name__}: {error}): put it back from a copy, or leave the run out"
         ) from None
@@ -150,7 +162,7 @@ def _part(course: Course, group: int, rows: int) -> RunPart:
         samples_source=f"{name}/samples.jsonl",
         command=_command(found),
         commit=str(code.get("commit") or "") if isinstance(code, Mapping) else "",
-        recipe=_recipe(run),
+        recipe="" if found.recipe is None else _recipe(run),
         problems=tuple(problems),
     )
 
@@ -206,6 +218,6 @@ def _command(found: Overview) -> str:
 def _recipe(run: Run) -> str:
     path = run.folder / RECIPE
     with contextlib.suppress(OSError):
-        if run.imported is None and path.stat().st_size <= LARGEST_RECIPE:
+        if path.stat().st_size <= LARGEST_RECIPE:
             return path.read_text(encoding="utf-8", errors="replace")
     return ""

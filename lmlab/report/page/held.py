@@ -38,7 +38,7 @@ def _published(name: str, found: Overview) -> list[Held]:
             kind="published",
             unit=UNITS.get(claim.metric, ""),
             expected=claim.value,
-            measured=compared.get((claim.metric, claim.step, claim.value), {}).get("measured"),
+            measured=_known(compared.get((claim.metric, claim.step, claim.value), {}).get("measured")),
             note="; ".join(part for part in (claim.source, claim.note) if part),
             source=f"{name}/recipe.toml: claims; {name}/summary.json: claims",
         )
@@ -53,7 +53,7 @@ def _forecast(name: str, found: Overview, forecast: Mapping[str, Any]) -> list[H
     for figure in dict.fromkeys((*figures, *score)):
         before, after = figures.get(figure) or {}, score.get(figure) or {}
         expected = after.get("forecast", before.get("value"))
-        if not isinstance(expected, int | float) or isinstance(expected, bool):
+        if (forecast_value := _known(expected)) is None:
             continue
         inside = {"True": "inside the interval", "False": "outside the interval"}.get(str(after.get("inside")), "")
         rests = f"{before['evidence']}: {before['rests_on']}" if before.get("rests_on") else ""
@@ -63,10 +63,10 @@ def _forecast(name: str, found: Overview, forecast: Mapping[str, Any]) -> list[H
                 + (" time" if SECONDS in figure else ""),
                 kind="forecast",
                 unit="s" if figure.endswith(SECONDS) else UNITS.get(figure, ""),
-                expected=float(expected),
-                low=after.get("low", before.get("low")),
-                high=after.get("high", before.get("high")),
-                measured=after.get("measured"),
+                expected=forecast_value,
+                low=_known(after.get("low", before.get("low"))),
+                high=_known(after.get("high", before.get("high"))),
+                measured=_known(after.get("measured")),
                 note="; ".join(part for part in (inside, rests) if part),
                 source=f"{name}/forecast.json: figures.{figure}"
                 if not after
@@ -74,6 +74,11 @@ def _forecast(name: str, found: Overview, forecast: Mapping[str, Any]) -> list[H
             )
         )
     return held
+
+
+def _known(value: Any) -> float | None:
+    """Return a number of a file; None for anything else."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def held_table(held: Sequence[Held]) -> Table:
