@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def kept_places(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
-    """Return the places of at most `most` (4 or more) of the values, ascending, for drawing.
+    """Return the places of at most `most` (5 or more) of the values, ascending, for drawing.
 
     The first and the last value are kept; what lies between is divided into stretches of equal length, of which the lowest and the
     highest value are kept, so that no spike disappears. A value that isn't finite is kept once a stretch, as a gap of the line.
@@ -15,7 +15,8 @@ def kept_places(values: NDArray[np.float64], most: int) -> NDArray[np.intp]:
     count = len(values)
     if count <= most:
         return np.arange(count)
-    edges = np.linspace(1, count - 1, (most - 2) // 3 + 1).astype(int)
+    of_each = 2 if np.isfinite(values).all() else 3
+    edges = np.linspace(1, count - 1, max(1, (most - 2) // of_each) + 1).astype(int)
     kept = {0, count - 1}
     for begin, end in zip(edges, edges[1:], strict=False):
         stretch = values[begin:end]
