@@ -1,7 +1,8 @@
-"""`lmlab report`: the curves of one run or several, as pictures."""
+"""`lmlab report`: one run or several as pictures, as a page (HTML, Markdown), or their evaluations as a table."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,22 +23,25 @@ from lmlab.runs.measures import all_measures
 
 @dataclass(frozen=True)
 class Report:
-    """Draw loss, learning rate and gradient norm of one run, or of several (at most 8) in one picture; or list the evaluations."""
+    """Draw loss, learning rate and gradient norm of one run, or of several (at most 8) in one picture; write everything that is
+    known of up to 16 runs as one HTML file or as Markdown; or list the evaluations."""
 
     run: tyro.conf.Positional[tuple[str, ...]]
     """Runs by name or folder; RUN@best, RUN@latest and RUN@STEP end there."""
-    to: Literal["pictures", "text", "csv", "json"] = "pictures"
-    """pictures, or the evaluations as a table: text, csv or json on standard output."""
+    to: Literal["pictures", "html", "md", "text", "csv", "json"] = "pictures"
+    """pictures; html: one file that opens without a network, with interactive charts, cards of model, data and machine, forecasts,
+    samples, verdicts and how to reproduce; md: the same as Markdown with pictures; or the evaluations as a table (text, csv or
+    json) on standard output."""
     against: Literal["steps", "tokens"] = "steps"
-    """The unit of the horizontal axis."""
+    """The unit of the horizontal axis; html has a switch, and starts with this one."""
     format: Literal["png", "svg", "both"] = "both"
     """Which pictures to write."""
     output: str = ""
-    """The folder for the pictures; default: report/ in the first run's folder."""
+    """The folder for the files; default: report/ in the first run's folder."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
-    """The files, and each run's best, as JSON on standard output."""
+    """The files, and of pictures each run's best, as JSON on standard output."""
 
 
 def run(arguments: list[str]) -> int:
@@ -45,9 +49,12 @@ def run(arguments: list[str]) -> int:
     flags = parse(Report, arguments, "lmlab report")
     if not flags.run:
         raise UsageError("lmlab report needs a run: name one or several (lmlab report RUN...)")
-    if flags.to != "pictures" and (flags.json or flags.output):
+    if flags.to in ("text", "csv", "json") and (flags.json or flags.output):
         raise UsageError("--to text, csv and json write to standard output: leave out --json and --output")
     named = open_runs(flags.run, runs_folder(flags.runs))
+    if flags.to in ("html", "md"):
+        _write_page(flags, named, arguments)
+        return 0
     if flags.to != "pictures":
         _print_evaluations(named, flags.to)
         return 0
@@ -67,6 +74,25 @@ def run(arguments: list[str]) -> int:
         lines = stored_lines(all_measures(run.folder))
         show(*([f"texts of {run.name}", *lines] if lines else []))
     return 0
+
+
+def _write_page(flags: Report, named: list[tuple[Run, str | None]], arguments: list[str]) -> None:
+    from lmlab.report.page.writing import write_html, write_markdown
+
+    folder = Path(flags.output) if flags.output else named[0][0].folder / "report"
+    command = shlex.join(["lmlab", "report", *arguments])
+
+    def say(line: str) -> None:
+        show(line, file=sys.stderr)
+
+    if flags.to == "html":
+        files = [write_html(named, folder, flags.against, command, say)]
+    else:
+        files = write_markdown(named, folder, flags.against, flags.format, command, say)
+    if flags.json:
+        show_json({"files": [str(path) for path in files]})
+    else:
+        show(*files)
 
 
 def _print_evaluations(named: list[tuple[Run, str | None]], to: str) -> None:

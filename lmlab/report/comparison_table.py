@@ -83,7 +83,7 @@ def _differences(comparison: Comparison) -> Iterator[Part]:
     same = ", ".join(f"{count} of {group}" for group, count in found.same.items() if count)
     if found.found:
         rows = [
-            (entry.name if entry.group == "recipe" else f"{entry.group}: {entry.name}", *map(_value, entry.values))
+            (entry.name if entry.group == "recipe" else f"{entry.group}: {entry.name}", *map(shown_value, entry.values))
             for entry in found.found
         ]
         yield from _titled("what differs", _table(comparison.names, rows, numbers=False))
@@ -188,7 +188,8 @@ def _seconds(value: float) -> str:
     return duration(value) if value >= 10 else f"{value:.2g} s"
 
 
-def _value(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """Return a setting or a fact as text; - for one that a run doesn't have."""
     if value is None:
         return "-"
     if isinstance(value, bool) or not isinstance(value, int):

@@ -24,7 +24,9 @@ def event_lines(run: Run, events: list[dict[str, Any]]) -> list[str]:
         ]
     if not events:
         return [f"{run.name}: nothing has happened yet"]
-    rows = [(printable(line["time"])[:19].replace("T", " "), f"{line['step']:,}", _what(line)) for line in events]
+    rows = [
+        (printable(line["time"])[:19].replace("T", " "), f"{line['step']:,}", described_event(line)) for line in events
+    ]
     width = max(len("step"), *(len(step) for _, step, _ in rows))
     lines = [f"{'time (UTC)':<19}  {'step':>{width}}  what"]
     lines += [f"{time:<19}  {step:>{width}}  {what}" for time, step, what in rows]
@@ -77,7 +79,8 @@ def _weights(box: dict[str, Any]) -> str:
     return "from before the update" if step < box["step"] else f"of step {step:,}, after this step's update"
 
 
-def _what(line: dict[str, Any]) -> str:
+def described_event(line: dict[str, Any]) -> str:
+    """Return what happened in an event, as text that may hold anything that the run's files hold."""
     kind = line["kind"]
     if line.get("segment_line"):
         exact = "" if line.get("exact", True) else ", not bit for bit"

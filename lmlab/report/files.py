@@ -34,9 +34,9 @@ def write_report(
     return write_figure(draw_curves(curves, against), folder, stem([data.name for data in curves]), kinds)
 
 
-def stem(names: Sequence[str]) -> str:
-    """Return the picture's name: "curves", or "curves-of-A-B" for several runs."""
+def stem(names: Sequence[str], what: str = "curves") -> str:
+    """Return the name of a file about these runs: `what`, or "`what`-of-A-B" for several."""
     if len(names) == 1:
-        return "curves"
-    together = "curves-of-" + "-".join(names)
-    return together if len(together) <= LONGEST_STEM else f"curves-of-{names[0][:30]}-and-{len(names) - 1}-more"
+        return what
+    together = f"{what}-of-{'-'.join(names)}"
+    return together if len(together) <= LONGEST_STEM else f"{what}-of-{names[0][:30]}-and-{len(names) - 1}-more"

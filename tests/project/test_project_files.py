@@ -45,7 +45,7 @@ def imported_modules():
 
 
 def test_every_package_that_is_imported_is_declared():
-    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub", "export", "llama", "serve"))
+    known = declared(("parquet", "zstd", "compare", "tune", "harness", "hub", "export", "llama", "serve", "report"))
     for module, path in imported_modules():
         if module not in sys.stdlib_module_names and module != "lmlab":
             assert PACKAGES.get(module, module).lower() in known, f"{path} imports {module}"
@@ -62,7 +62,7 @@ def test_every_package_of_the_set_up_is_pinned():
     assert all(re.fullmatch(r"[A-Za-z0-9_.-]+==[0-9][0-9A-Za-z.]*", line) for line in pins)
     names = [package_name(line) for line in pins]
     assert len(names) == len(set(names))
-    assert declared(("dev", "parquet", "tune", "zstd")) <= set(names)
+    assert declared(("dev", "parquet", "report", "tune", "zstd")) <= set(names)
 
 
 def test_the_version_is_found_without_importing_torch():
