@@ -14,7 +14,7 @@ class AttentionView {
     Object.assign(this, { lab, tokens: [], weights: [], layer: 0, head: 0 });
     at("attention_go").addEventListener("click", () => this.show(at("attention_text").value));
     at("attention_note").textContent = lab.model.heads
-      ? "One square a head: rows are tokens, columns the tokens that they read. Press a head, then a token."
+      ? "One square a head, as layer.head: rows are tokens, columns the tokens that they read. Press a head, then a token."
       : "This model has no attention. Its only memory is a vector: rows are tokens, columns the numbers of the vector after each token.";
   }
 
@@ -42,10 +42,11 @@ class AttentionView {
     const heads = at("heads"), buttons = [];
     const columns = this.weights[0].length;
     heads.classList.toggle("state", !this.lab.model.heads);
-    heads.style.gridTemplateColumns = "repeat(" + columns + ", minmax(" + (columns > 1 ? "3.2rem, 11rem" : "0, 1fr") + "))";
+    at("attention_columns").classList.toggle("wide", !this.lab.model.heads);
+    heads.style.gridTemplateColumns = "repeat(" + columns + ", minmax(" + (this.lab.model.heads ? "3.2rem, 9rem" : "0, 1fr") + "))";
     this.weights.forEach((layer, number) => layer.forEach((rows, head) => {
       const name = this.lab.model.heads ? "layer " + (number + 1) + ", head " + (head + 1) : "context vector";
-      const button = element("button", { type: "button", title: name }, drawRows(rows), this.lab.model.heads ? number + 1 + "." + (head + 1) : name);
+      const button = element("button", { type: "button", title: name }, drawRows(rows, this.lab.model.heads > 0), this.lab.model.heads ? number + 1 + "." + (head + 1) : name);
       button.addEventListener("click", () => this.choose(number, head));
       buttons.push(button);
     }));
@@ -83,16 +84,16 @@ class AttentionView {
   }
 }
 
-// A picture with one pixel a number: shares of 0 to 1, or numbers of both signs, which have a colour each.
-function drawRows(rows) {
+// A picture with one pixel a number, and a colour for each sign. With `each` a row's brightest pixel is its own largest number,
+// since the weights of a late token are shares among many; else that of all rows.
+function drawRows(rows, each) {
   const width = Math.max(1, ...rows.map((row) => row.length)), canvas = element("canvas", { width, height: Math.max(1, rows.length) });
   const context = canvas.getContext("2d"), image = context.createImageData(width, Math.max(1, rows.length));
   const colours = [colour("--mark"), colour("--warm")];
-  let largest = 0;
-  for (const row of rows) for (const value of row) largest = Math.max(largest, Math.abs(value));
+  const highest = rows.map((row) => row.reduce((most, value) => Math.max(most, Math.abs(value)), 1e-9)), largest = Math.max(...highest, 1e-9);
   rows.forEach((row, down) => row.forEach((value, across) => {
-    const pixel = 4 * (down * width + across), share = Math.sqrt(Math.abs(value) / Math.max(largest, 1e-9));
-    image.data.set([...colours[value < 0 ? 1 : 0], Math.round(255 * share)], pixel);
+    const share = Math.sqrt(Math.abs(value) / (each ? highest[down] : largest));
+    image.data.set([...colours[value < 0 ? 1 : 0], Math.round(255 * share)], 4 * (down * width + across));
   }));
   context.putImageData(image, 0, 0);
   return canvas;

@@ -6,8 +6,8 @@ const SLICE = 30; // milliseconds of computing between two pauses
 class Writing {
   constructor(lab) {
     Object.assign(this, { lab, text: null, running: false, stopped: false, places: [], pending: null });
-    at("form").addEventListener("submit", (event) => { event.preventDefault(); this.restart(numberIn("count")); });
-    at("one").addEventListener("click", () => (this.text === null || this.asked() !== this.prompt ? this.restart(1) : this.run(1)));
+    at("form").addEventListener("submit", (event) => { event.preventDefault(); this.restart("count"); });
+    at("one").addEventListener("click", () => (this.text === null || this.asked() !== this.prompt ? this.restart() : this.run()));
     at("stop").addEventListener("click", () => { this.stopped = true; });
     const { template, prompt } = lab.facts;
     at("prompt").value = template === null ? prompt : "What is the capital of France?";
@@ -25,7 +25,9 @@ class Writing {
     return this.text === null ? null : decode(this.lab.tokenizer, this.text.tokens);
   }
 
-  async restart(count) {
+  // field: the number of tokens to write is in it; without one, one token is written.
+  async restart(field = null) {
+    if (this.running) return;
     showError(null);
     try {
       this.prompt = this.asked();
@@ -41,18 +43,20 @@ class Writing {
     this.places = [];
     this.written = "";
     at("written").replaceChildren(element("span", { class: "given" }, this.prompt));
-    await this.run(count);
+    await this.run(field);
   }
 
-  // Write `count` more tokens, or fewer if the text ends or the user stops it.
-  async run(count) {
+  // Write more tokens, or fewer if the text ends or the user stops it.
+  async run(field = null) {
     if (this.running) return;
     this.running = true;
     this.stopped = false;
     this.buttons();
-    const sampling = { temperature: numberIn("temperature"), topK: numberIn("top_k"), topP: numberIn("top_p") };
-    let made = 0, note = "", began = performance.now(), slice = began;
+    const began = performance.now();
+    let made = 0, note = "", slice = began;
     try {
+      const sampling = { temperature: numberIn("temperature"), topK: numberIn("top_k"), topP: numberIn("top_p") };
+      const count = field === null ? 1 : numberIn(field);
       while (made < count && !this.stopped && note === "") {
         const whole = this.text.read(16);
         if (whole) {
