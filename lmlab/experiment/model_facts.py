@@ -25,7 +25,7 @@ def card_facts(loaded: Loaded) -> CardFacts:
     trained = summary["tokens"] if summary and summary.get("steps") == loaded.step else None
     return CardFacts(
         run=run.name,
-        text=_trained_on(loaded),
+        text=trained_on(loaded),
         trained_tokens=trained,
         figures=[
             (f"{'whole ' if values.get('whole') else ''}{title}", values)
@@ -45,7 +45,7 @@ def recorded_figures(run: Run, step: int) -> list[tuple[str, Mapping[str, Any]]]
     return []
 
 
-def _trained_on(loaded: Loaded) -> str:
+def trained_on(loaded: Loaded) -> str:
     """Return what the model was trained on, with the licence where lmlab's catalogue has one."""
     run = loaded.run
     if run.model_from is not None:
