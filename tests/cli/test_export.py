@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 
+from lmlab import LabError
 from lmlab.cli import main
 from lmlab.data.catalogue import CATALOGUE
 from lmlab.exchange.models import writing
@@ -157,7 +158,10 @@ def test_a_page_has_its_size_its_loss_and_its_proof(lmlab, run, tmp_path, weight
 
 
 def test_a_page_of_a_run_whose_data_set_is_gone_says_that_int8_was_not_measured(lmlab, run, tmp_path, monkeypatch):
-    monkeypatch.setenv("LMLAB_CACHE", str(tmp_path / "empty"))
+    def gone(data_id):
+        raise LabError("the data set is gone")
+
+    monkeypatch.setattr("lmlab.experiment.loaded.find_dataset", gone)
     status, out, _ = lmlab("export", run, "--to", "html", "--weights", "int8", "--out", "below/page.html")
     assert status == 0 and "the loss in int8 wasn't measured" in out and (tmp_path / "below" / "page.html").is_file()
 

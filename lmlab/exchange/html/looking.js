@@ -113,7 +113,7 @@ class SurpriseView {
     at("surprise_next").replaceChildren();
     at("surprise_title").hidden = true;
     Array.from(at("surprise_legend").children).filter((one) => one.tagName === "I").forEach((one, place) => {
-      one.style.backgroundColor = "rgb(" + warm.join(" ") + " / " + shade(2.5 * place) + ")";
+      one.style.backgroundColor = "rgb(" + warm.join(" ") + " / " + shade(1 + 2.25 * place) + ")";
     });
     at("surprise_legend").hidden = false;
     try {

@@ -16,7 +16,10 @@ from lmlab.exchange.html.document import SCRIPTS, script
 from lmlab.exchange.html.weights import pack, quantised
 from tests.exchange.html.made import chromium, model_of, page_of, written
 
-BREAKS = """</script><script>document.title = "broken"</script></title><img src=x onerror="document.title='broken'"><!--%%SCRIPT%%"""
+BREAKS = (
+    '</script><script>document.title = "broken"</script></title>'
+    """<img src=x onerror="document.title='broken'"><!--%%SCRIPT%%"""
+)
 HOSTILE = {
     "title": BREAKS,
     "about": BREAKS,
@@ -126,7 +129,7 @@ def test_hostile_texts_do_nothing_in_a_browser(tmp_path, hostile):
 
 
 def test_a_view_shows_what_the_model_computes(tmp_path):
-    """Writing with temperature 0 writes the first of the list of next tokens; a token that is pressed shows the list of its place."""
+    """At temperature 0 the first of the next tokens is written; a token that is pressed shows the list of its place."""
     start, options = chromium()
     with start() as playwright:
         browser = playwright.chromium.launch(**options)

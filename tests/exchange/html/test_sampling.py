@@ -1,6 +1,7 @@
 """What a page writes is what `lmlab sample` writes: the same random numbers, filters and windows."""
 
 import hashlib
+
 import pytest
 
 from lmlab.generation.decoding import generate
