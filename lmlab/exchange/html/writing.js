@@ -6,8 +6,8 @@ const SLICE = 30; // milliseconds of computing between two pauses
 class Writing {
   constructor(lab) {
     Object.assign(this, { lab, text: null, running: false, stopped: false, places: [], pending: null });
-    at("form").addEventListener("submit", (event) => { event.preventDefault(); this.restart("count"); });
-    at("one").addEventListener("click", () => (this.text === null || this.asked() !== this.prompt ? this.restart() : this.run()));
+    at("form").addEventListener("submit", (event) => { event.preventDefault(); this.restart(() => numberIn("count")); });
+    at("one").addEventListener("click", () => (this.text === null || this.asked() !== this.prompt ? this.restart(() => 1) : this.run(() => 1)));
     at("stop").addEventListener("click", () => { this.stopped = true; });
     const { template, prompt } = lab.facts;
     at("prompt").value = template === null ? prompt : "What is the capital of France?";
@@ -25,8 +25,8 @@ class Writing {
     return this.text === null ? null : decode(this.lab.tokenizer, this.text.tokens);
   }
 
-  // field: the number of tokens to write is in it; without one, one token is written.
-  async restart(field = null) {
+  // Begin with the prompt, and write as many tokens as wanted() returns.
+  async restart(wanted) {
     if (this.running) return;
     showError(null);
     try {
@@ -43,11 +43,11 @@ class Writing {
     this.places = [];
     this.written = "";
     at("written").replaceChildren(element("span", { class: "given" }, this.prompt));
-    await this.run(field);
+    await this.run(wanted);
   }
 
   // Write more tokens, or fewer if the text ends or the user stops it.
-  async run(field = null) {
+  async run(wanted) {
     if (this.running) return;
     this.running = true;
     this.stopped = false;
@@ -56,7 +56,7 @@ class Writing {
     let made = 0, note = "", slice = began;
     try {
       const sampling = { temperature: numberIn("temperature"), topK: numberIn("top_k"), topP: numberIn("top_p") };
-      const count = field === null ? 1 : numberIn(field);
+      const count = wanted();
       while (made < count && !this.stopped && note === "") {
         const whole = this.text.read(16);
         if (whole) {
@@ -70,7 +70,7 @@ class Writing {
         await pause();
         slice = performance.now();
       }
-      at("speed").textContent = made + " token" + (made === 1 ? "" : "s") + (made > 4 ? speed(made, began) : "") + note;
+      at("speed").textContent = made ? made + " token" + (made === 1 ? "" : "s") + (made > 4 ? speed(made, began) : "") + note : "";
       while (!this.text.read(16)) await pause();
       this.showNext();
     } catch (error) {

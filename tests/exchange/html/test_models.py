@@ -129,6 +129,14 @@ def test_a_page_that_computes_something_else_fails_its_proof(tmp_path):
         prove_page(path)
 
 
+def test_chromium_proves_a_page_where_there_is_no_node(tmp_path, monkeypatch):
+    chromium()
+    written(tmp_path, page_of(model_of("modern_grouped_dropout"), weights="int8"))
+    monkeypatch.setattr("lmlab.exchange.html.proof.NODE", ())
+    proof = prove_page(tmp_path / "page.html")
+    assert proof.by.startswith("Chrome ") and "the same greedy text of" in proof.line and proof.largest < NEAR
+
+
 def test_without_node_and_chromium_it_says_that_it_was_not_proven(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     proof = prove_page(tmp_path / "page.html")
