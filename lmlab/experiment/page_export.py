@@ -50,10 +50,10 @@ from lmlab.runs.names import stem_of
 DRAFT = ".export-"
 MODE = 0o777
 MOST_CHARACTERS = 400_000_000
-"""Of the weights of a page: browsers hold the whole text in memory, and most refuse more than 512 MB of it."""
+"""Of the weights of a page, all of which a browser holds in memory, as text and as numbers."""
 MOST_MEASURED = 100_000
 MEASURED_PRODUCTS = 10**12
-"""Tokens and multiplications of the weights of a measured loss, at most: a minute on one core."""
+"""Most multiplications by weights of a measured loss, tokens times parameters, so that a large model is scored on fewer tokens."""
 EXAMPLE_TOKENS = 40
 ODD_TEXT = "na\u00efve \u4f60\u597d \U0001f642 e\u0301\r\n\t It's 42!  "
 """For the proof: several bytes a character, combining marks, white space."""
@@ -113,8 +113,8 @@ def export_page(loaded: Loaded, out: Path | None, weights: WeightsName, progress
     if packed.characters > MOST_CHARACTERS:
         smaller = "; use --weights int8" if weights == "float32" and packed.characters < 4 * MOST_CHARACTERS else ""
         raise LabError(
-            f"the weights of {name} are {byte_count(packed.characters)} of text, more than a browser opens "
-            f"({byte_count(MOST_CHARACTERS)}){smaller}"
+            f"the weights of {name} are {byte_count(packed.characters)} of text: a page has at most "
+            f"{byte_count(MOST_CHARACTERS)}{smaller}"
         )
     measured = _measure(loaded, packed, progress) if weights == "int8" else None
     loaded.model.load_state_dict(dict(packed.stored))
@@ -146,9 +146,10 @@ def export_page(loaded: Loaded, out: Path | None, weights: WeightsName, progress
 
 def _place(file: Path) -> Path:
     """Return the file, whose folder exists then; LabError unless it is new."""
+    # The folder first, since a path may lead through one that isn't there yet (new/../file.html).
+    make_folder(file.parent, "name another file with --out")
     if os.path.lexists(file):
         raise LabError(f"{file} is there already: name a new file with --out")
-    make_folder(file.parent, "name another file with --out")
     remove_dead(file.parent, DRAFT)
     return file
 

@@ -153,8 +153,10 @@ def test_a_page_has_its_size_its_loss_and_its_proof(lmlab, run, tmp_path, weight
     page = (tmp_path / "mine.html").read_text(encoding="utf-8")
     assert f"{Run(tmp_path / 'runs' / run).summary()['final']['loss']:.4f}" in page and str(tmp_path) not in page
     assert names(tmp_path) == ["mine.html", "runs"]
-    status, out, err = lmlab("export", run, "--to", "html")
-    assert status == 1 and err.count("\n") == 1 and "mine.html is there already" in err
+    for out in ("mine.html", "new/../mine.html", "runs"):
+        status, _, err = lmlab("export", run, "--to", "html", "--out", out)
+        assert status == 1 and err.count("\n") == 1 and f"{out} is there already" in err
+    assert (tmp_path / "mine.html").read_text(encoding="utf-8") == page
 
 
 def test_a_page_of_a_run_whose_data_set_is_gone_says_that_int8_was_not_measured(lmlab, run, tmp_path, monkeypatch):
