@@ -1,4 +1,4 @@
-"""`lmlab export`: a run's model for transformers, llama.cpp, Ollama or nanoGPT."""
+"""`lmlab export`: a run's model for transformers, llama.cpp, Ollama, nanoGPT or a browser."""
 
 from __future__ import annotations
 
@@ -18,15 +18,17 @@ class Export:
     """Write a run's model, its tokenizer and a README.md in another program's format.
 
     The other program then loads it, where it is installed, and must compute the same; otherwise nothing is left. lmlab plan says
-    before a training what its model can be exported to.
+    before a training what its model can be exported to. html is one file that a browser opens: weights, tokenizer and inference.
     """
 
     target: tyro.conf.Positional[str]
     """RUN, RUN@best (the default), RUN@latest or RUN@STEP."""
-    to: Literal["hf", "gguf", "nanogpt"]
-    """hf: transformers (GPT2LMHeadModel, LlamaForCausalLM); gguf: llama.cpp and Ollama; nanogpt: its ckpt.pt."""
+    to: Literal["hf", "gguf", "nanogpt", "html"]
+    """hf: transformers (GPT2LMHeadModel, LlamaForCausalLM); gguf: llama.cpp and Ollama; nanogpt: its ckpt.pt; html: one page."""
     out: str = ""
-    """The folder to write, new or empty; default: RUN-FORMAT in the current folder."""
+    """The folder to write, new or empty; default: RUN-FORMAT in the current folder. Of html a new file; default: RUN.html."""
+    weights: Literal["float32", "int8"] = "float32"
+    """Of html: int8 is a quarter of the size, and its loss is measured on the validation split."""
     runs: str = ""
     """Where runs are; default: LMLAB_RUNS, or ./runs."""
     json: bool = False
@@ -42,6 +44,7 @@ def run(arguments: list[str]) -> int:
         flags.target,
         flags.to,
         Path(flags.out) if flags.out else None,
+        weights=flags.weights,
         runs=runs_folder(flags.runs),
         progress=progress_for(quiet=flags.json),
     )

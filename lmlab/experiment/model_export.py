@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from lmlab import LabError, StorageError
-from lmlab.data.catalogue import CATALOGUE
 from lmlab.data.progress import Progress, shown
-from lmlab.data.tokenizers import Tokenizer
-from lmlab.exchange.models.card import CardFacts, card
-from lmlab.exchange.models.exportable import FORMATS, exportable, listed
+from lmlab.exchange.html.weights import WeightsName
+from lmlab.exchange.models.card import card
+from lmlab.exchange.models.exportable import FORMATS, HTML, exportable, listed
 from lmlab.exchange.models.proof import Proof, prove
 from lmlab.exchange.models.writing import WRITERS, Written, require_tokenizer
 from lmlab.experiment.loaded import Loaded, load
+from lmlab.experiment.model_facts import card_facts, recorded_figures
+from lmlab.experiment.page_export import ExportedPage, export_page
 from lmlab.files import (
     flush_folder,
     make_folder,
@@ -28,16 +28,13 @@ from lmlab.files import (
     write_text,
 )
 from lmlab.recipe.quantities import byte_count
-from lmlab.runs import Run
 from lmlab.runs.names import stem_of
 
 DRAFT = ".export-"
 """Prefix of the folder until the export has proven itself."""
 MODE = 0o777
-PROMPT_CHARACTERS = 40
 SMALL = 100_000
 """Bytes of a file from which its size is shown."""
-PROMPTS = ("Once upon a time", "The", "A", " ")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,13 +70,22 @@ class Exported:
 
 
 def export_model(
-    reference: str, to: str, out: Path | None = None, *, runs: str | Path = "runs", progress: Progress | None = None
-) -> Exported:
+    reference: str,
+    to: str,
+    out: Path | None = None,
+    *,
+    weights: WeightsName = "float32",
+    runs: str | Path = "runs",
+    progress: Progress | None = None,
+) -> Exported | ExportedPage:
     """Write the model of RUN, RUN@best (the default), RUN@latest or RUN@STEP in the format `to` into the new folder `out`.
 
-    Default: RUN-FORMAT in the current folder. LabError where the format can't express the model, the folder has files, or the
-    other program computes something else; nothing is left then.
+    Default: RUN-FORMAT in the current folder. Of html `out` is a file (default: RUN.html), and `weights` may be int8. LabError
+    where the format can't express the model, the folder has files, or the other program computes something else; nothing is left
+    then.
     """
+    if weights != "float32" and to != HTML:
+        raise LabError(f"--weights {weights} is for --to html: {to} is written in float32")
     if to not in FORMATS:
         raise LabError(f"there is no format {to[:40]!r}: expected one of {', '.join(FORMATS)}")
     with shown(progress) as progress:
@@ -89,6 +95,8 @@ def export_model(
         found = exportable(loaded.recipe)
         if to not in found.formats:
             raise LabError(_inexpressible(name, to, found.reasons[to], found.formats))
+        if to == HTML:
+            return export_page(loaded, out, weights, progress)
         require_tokenizer(loaded.tokenizer, to)
         folder = _place(out or Path(f"{stem_of(name)}-{to}"))
         what = _what(loaded)
@@ -98,7 +106,7 @@ def export_model(
             WRITERS[to](draft.path, what)
             progress.begin("comparing it with the run's model", None)
             proof = prove(draft.path, what, to)
-            write_text(draft.path / "README.md", card(what, to, _facts(loaded), proof.line))
+            write_text(draft.path / "README.md", card(what, to, card_facts(loaded), proof.line))
             draft.release()
             _put_in_place(draft.path, folder)
     files = {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir())}
@@ -133,7 +141,7 @@ def _put_in_place(draft: Path, folder: Path) -> None:
 
 
 def _what(loaded: Loaded) -> Written:
-    figures = dict(_scored(loaded.run, loaded.step)).get("validation split", {})
+    figures = dict(recorded_figures(loaded.run, loaded.step)).get("validation split", {})
     return Written(
         name=stem_of(loaded.run.name),
         model=loaded.recipe.model,  # type: ignore[arg-type]  # `exportable` refuses other families
@@ -144,52 +152,3 @@ def _what(loaded: Loaded) -> Written:
         loss=figures.get("loss"),
         template=loaded.run.template(),
     )
-
-
-def _facts(loaded: Loaded) -> CardFacts:
-    run = loaded.run
-    summary = None if run.model_from is not None else run.summary()
-    trained = summary["tokens"] if summary and summary.get("steps") == loaded.step else None
-    return CardFacts(
-        run=run.name,
-        text=_text(loaded),
-        trained_tokens=trained,
-        figures=[
-            (f"{'whole ' if values.get('whole') else ''}{title}", values) for title, values in _scored(run, loaded.step)
-        ],
-        prompt=_prompt(loaded.tokenizer, loaded.recipe.evaluate.prompts),
-    )
-
-
-def _scored(run: Run, step: int) -> list[tuple[str, Mapping[str, Any]]]:
-    """Return the figures that the run's summary has for the model of this step."""
-    with contextlib.suppress(LabError):
-        summary = run.summary()
-        if summary is not None:
-            at = [values for values in (summary["final"], summary["best"]) if values["step"] == step]
-            return [("validation split", at[0])] if at else []
-    return []
-
-
-def _text(loaded: Loaded) -> str:
-    """Return what the model was trained on, with the licence where lmlab's catalogue has one."""
-    run = loaded.run
-    if run.model_from is not None:
-        known = run.model_from.get("corpus")
-        what = f"; its file names {known}" if known else ""
-        return f"Unknown: it is an import of {Path(run.model_from['path']).name} ({run.model_from['kind']}){what}."
-    parent = run.origin().get("parent")
-    before = f" It continues {parent['name']}@{parent['step']}, whose text came before." if parent else ""
-    corpus = loaded.recipe.data.corpus
-    if corpus in CATALOGUE:
-        entry = CATALOGUE[corpus]
-        return f"{entry.name}: {entry.about}. Licence: {entry.licence} ({entry.home}).{before}"
-    return f"{Path(corpus).name}, a text of its owner's, whose licence the run doesn't know.{before}"
-
-
-def _prompt(tokenizer: Tokenizer, prompts: tuple[str, ...]) -> str:
-    """Return a prompt for an example, of symbols that the tokenizer knows."""
-    for one in (*prompts, *PROMPTS):
-        if one.strip() and not tokenizer.unknown_symbols(one):
-            return one.strip()[:PROMPT_CHARACTERS]
-    return ""

@@ -5,10 +5,11 @@ import shutil
 
 import pytest
 
+from lmlab import LabError
 from lmlab.cli import main
 from lmlab.data.catalogue import CATALOGUE
 from lmlab.exchange.models import writing
-from lmlab.experiment.model_export import _text
+from lmlab.experiment.model_facts import trained_on
 from lmlab.runs import Run
 from tests.cli.conftest import SMALL_WORDS
 
@@ -86,7 +87,7 @@ def test_json_has_the_files_and_the_proof(lmlab, run, tmp_path):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (("mine", "--to", "gguf"), "which has no model.activation gelu: use --to hf or nanogpt"),
+        (("mine", "--to", "gguf"), "which has no model.activation gelu: use --to hf or nanogpt or html"),
         (("none", "--to", "hf"), "there is no run 'none'"),
         (("mine@7", "--to", "hf"), "has no checkpoint of step 7"),
         (("mine", "--to", "hf", "--out", "full"), "is there already"),
@@ -121,11 +122,11 @@ def test_an_empty_folder_will_do(lmlab, run, tmp_path):
     assert lmlab("export", run, "--to", "nanogpt", "--out", "empty")[0] == 0
 
 
-def test_what_no_format_has_is_named_once(lmlab, small, tmp_path, monkeypatch):
+def test_what_no_other_program_has_is_named_once(lmlab, small, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert lmlab(*small, "--run", "modern", "--model.preset", "modern")[0] == 0
     status, _, err = lmlab("export", "modern", "--to", "hf")
-    assert status == 1 and "model.qk_norm" in err and "no other format can either" in err
+    assert status == 1 and "model.qk_norm" in err and "use --to html" in err
 
 
 @pytest.mark.parametrize("words", [("export",), ("export", "x"), ("export", "x", "--to", "onnx")])
@@ -139,4 +140,34 @@ def test_the_licence_of_a_catalogue_text_is_the_catalogue_s(run, tmp_path):
     for name, entry in CATALOGUE.items():
         data = SimpleNamespace(corpus=name)
         loaded = SimpleNamespace(run=Run(tmp_path / "runs" / "mine"), recipe=SimpleNamespace(data=data))
-        assert f"Licence: {entry.licence}" in _text(loaded)
+        assert f"Licence: {entry.licence}" in trained_on(loaded)
+
+
+@pytest.mark.parametrize("weights", ["float32", "int8"])
+def test_a_page_has_its_size_its_loss_and_its_proof(lmlab, run, tmp_path, weights):
+    status, out, err = lmlab("export", run, "--to", "html", "--weights", weights, "--json")
+    value = json.loads(out)
+    assert (status, err, value["to"], value["file"]) == (0, "", "html", "mine.html")
+    assert value["bytes"] == (tmp_path / "mine.html").stat().st_size and "prove" in value["proof"]["line"]
+    assert [line.startswith("loss in int8 ") for line in value["losses"]] == ([True] if weights == "int8" else [])
+    page = (tmp_path / "mine.html").read_text(encoding="utf-8")
+    assert f"{Run(tmp_path / 'runs' / run).summary()['final']['loss']:.4f}" in page and str(tmp_path) not in page
+    assert names(tmp_path) == ["mine.html", "runs"]
+    for out in ("mine.html", "new/../mine.html", "runs"):
+        status, _, err = lmlab("export", run, "--to", "html", "--out", out)
+        assert status == 1 and err.count("\n") == 1 and f"{out} is there already" in err
+    assert (tmp_path / "mine.html").read_text(encoding="utf-8") == page
+
+
+def test_a_page_of_a_run_whose_data_set_is_gone_says_that_int8_was_not_measured(lmlab, run, tmp_path, monkeypatch):
+    def gone(data_id):
+        raise LabError("the data set is gone")
+
+    monkeypatch.setattr("lmlab.experiment.loaded.find_dataset", gone)
+    status, out, _ = lmlab("export", run, "--to", "html", "--weights", "int8", "--out", "below/page.html")
+    assert status == 0 and "the loss in int8 wasn't measured" in out and (tmp_path / "below" / "page.html").is_file()
+
+
+def test_only_a_page_has_weights_in_int8(lmlab, run):
+    status, _, err = lmlab("export", run, "--to", "hf", "--weights", "int8")
+    assert status == 1 and "--weights int8 is for --to html" in err and err.count("\n") == 1

@@ -2,7 +2,8 @@
 
 hf is a built-in class of transformers (GPT2LMHeadModel with learned positions, LlamaForCausalLM with rotary ones), gguf an
 architecture of llama.cpp (gpt2, llama), nanogpt its ckpt.pt. A model is exportable where the other program computes the same
-function; biases that ours lacks and it has are zero.
+function; biases that ours lacks and it has are zero. html is a page of lmlab's own (`lmlab.exchange.html`), which has every setting
+of both model families, but no imported tokenizer.
 """
 
 from __future__ import annotations
@@ -14,16 +15,18 @@ from typing import Any
 from lmlab.exchange.models import gguf, hf_gpt2, hf_llama, nanogpt
 from lmlab.recipe import Recipe
 from lmlab.recipe.data import IMPORTED
-from lmlab.recipe.model import GPT
+from lmlab.recipe.model import GPT, Context
 
-HF, GGUF, NANOGPT = "hf", "gguf", "nanogpt"
+HF, GGUF, NANOGPT, HTML = "hf", "gguf", "nanogpt", "html"
 FORMATS = {
     HF: "transformers (config.json, model.safetensors, tokenizer.json)",
     GGUF: "llama.cpp and Ollama (model.gguf, Modelfile)",
     NANOGPT: "nanoGPT (ckpt.pt)",
+    HTML: "any browser (one page)",
 }
 """Name of each format -> its description."""
-HF_TOKENIZERS = ("characters", "bytes", "words", "gpt2", "bpe", IMPORTED)
+HTML_TOKENIZERS = ("characters", "bytes", "words", "gpt2", "bpe")
+HF_TOKENIZERS = (*HTML_TOKENIZERS, IMPORTED)
 MOST_NAMED = 4
 
 
@@ -36,15 +39,15 @@ class Exportable:
     """For each other format, what it can't express."""
 
     def words(self) -> tuple[str, str]:
-        """Return the formats, and the reasons against the others; of a model without any format those against the first."""
-        if not self.formats:
-            return "no other program's format", listed(self.reasons[HF])
+        """Return the formats, and the reasons against the others; of a model for no other program those against the first."""
+        if set(self.formats) <= {HTML}:
+            return ", ".join([*self.formats, "no other program's format"]), listed(self.reasons[HF])
         return ", ".join(self.formats), "; ".join(f"not {name}: {listed(why)}" for name, why in self.reasons.items())
 
     def line(self) -> str:
         """Return both as one text."""
         to, others = self.words()
-        return f"{to}{'; ' if self.formats else ': '}{others}" if others else to
+        return f"{to}{': ' if set(self.formats) <= {HTML} else '; '}{others}" if others else to
 
     def to_json(self) -> dict[str, Any]:
         """Return the value for --json."""
@@ -65,6 +68,12 @@ def exportable(recipe: Recipe) -> Exportable:
 
 def _reasons(recipe: Recipe, name: str) -> Iterator[str]:
     model, data = recipe.model, recipe.data
+    if name == HTML:
+        if not isinstance(model, GPT | Context):
+            yield f"model.kind {model.kind}"
+        if data.tokenizer not in HTML_TOKENIZERS:
+            yield f"data.tokenizer {data.tokenizer}"
+        return
     if not isinstance(model, GPT):
         yield f"model.kind {model.kind}"
         return
@@ -77,7 +86,7 @@ def _reasons(recipe: Recipe, name: str) -> Iterator[str]:
 
 
 def nowhere(model: GPT) -> Iterator[str]:
-    """Yield the settings that no format has."""
+    """Yield the settings that no other program's format has."""
     for setting in ("head_bias", "qk_norm", "value_residual", "embedding_skip"):
         if getattr(model, setting):
             yield f"model.{setting}"

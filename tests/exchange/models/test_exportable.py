@@ -6,15 +6,21 @@ from dataclasses import replace
 
 import pytest
 
-from lmlab.exchange.models.exportable import FORMATS, exportable
+from lmlab.exchange.models.exportable import FORMATS, HTML, exportable
 from lmlab.recipe import Context, Data, Recipe, load_recipe
 from lmlab.recipe.model import GPT, PRESETS
 
 CHARACTERS = Data(tokenizer="characters", vocabulary=None)
 
 
+def programs(found):
+    """The formats but for the page, which every model of lmlab's has."""
+    assert found.formats[-1] == HTML
+    return found.formats[:-1]
+
+
 def formats(model=GPT(), data=CHARACTERS):  # noqa: B008 - constants
-    return exportable(Recipe(model=model, data=data)).formats
+    return programs(exportable(Recipe(model=model, data=data)))
 
 
 @pytest.mark.parametrize("preset, expected", [("gpt2", ("hf", "gguf")), ("llama", ("hf", "gguf")), ("modern", ())])
@@ -32,7 +38,7 @@ def test_presets(preset, expected):
     ],
 )
 def test_recipes(name, expected):
-    assert exportable(load_recipe(name)).formats == expected
+    assert programs(exportable(load_recipe(name))) == expected
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ def test_recipes(name, expected):
 )
 def test_each_setting_decides_alone(changes, expected):
     found = exportable(Recipe(model=replace(GPT(), **changes), data=CHARACTERS))
-    assert found.formats == expected
+    assert programs(found) == expected
     assert set(found.formats) | set(found.reasons) == set(FORMATS)
     assert not set(found.formats) & set(found.reasons) and all(found.reasons.values())
 
@@ -78,15 +84,22 @@ def test_the_tokenizer_decides_too(data, expected):
     assert formats(data=data) == expected
 
 
-def test_another_family_is_exported_nowhere():
+def test_another_family_is_exported_as_a_page_alone():
     found = exportable(Recipe(model=Context()))
-    assert found.formats == () and "model.kind context" in found.line()
+    assert found.formats == (HTML,) and "model.kind context" in found.line()
+
+
+def test_an_imported_tokenizer_has_no_page():
+    found = exportable(Recipe(model=GPT(activation="gelu_tanh"), data=Data(tokenizer="imported")))
+    assert found.formats == ("hf",) and found.reasons[HTML] == ("data.tokenizer imported",)
 
 
 def test_the_line_names_formats_and_reasons():
-    assert exportable(load_recipe("shakespeare-cpu")).line() == "hf, nanogpt; not gguf: model.activation gelu"
+    assert exportable(load_recipe("shakespeare-cpu")).line() == "hf, nanogpt, html; not gguf: model.activation gelu"
     line = exportable(load_recipe("first")).line()
-    assert line.startswith("no other program's format: model.qk_norm") and line.endswith("more") and len(line) < 130
+    assert (
+        line.startswith("html, no other program's format: model.qk_norm") and line.endswith("more") and len(line) < 130
+    )
 
 
 def test_it_needs_no_torch():
