@@ -24,12 +24,11 @@ from lmlab.chain.answers import answers_from
 from lmlab.chain.page import chain_table, order_lines
 from lmlab.chain.result import FILE, ChainResult, chain_result, read_chain
 from lmlab.chain.rows import ModelRow
-from lmlab.chain.verifying import verify_chain
+from lmlab.chain.verifying import pack_chain, verify_chain
 from lmlab.experiment.instruct import epoch_rows
 from lmlab.files import write_json, write_text
 from lmlab.runs import Run
 from lmlab.study.verify.bundle import NAME, unpack
-from lmlab.study.verify.verification import pack
 
 PAGE = DOCS / "instruct.md"
 FOLDER, RATES = DOCS / "instruct", DOCS / "instruct-rates"
@@ -66,7 +65,7 @@ def publish(chain: Path, folder: Path, runs: Path) -> str:
     write_json(folder / FILE, value)
     if (chain / PLOT).exists():
         shutil.copy(chain / PLOT, folder / PLOT)
-    archive, size = pack(folder / FILE, runs)
+    archive, size = pack_chain(folder / FILE, runs)
     write_json(folder / FILE, {**value, "context": context_of_runs(folder / NAME, COMMAND)})
     return f"{verify_chain(folder / FILE, runs).line()}; {archive.name} {size:,} bytes"
 

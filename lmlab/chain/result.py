@@ -49,7 +49,8 @@ class ChainResult:
             "answers": self.answers.to_json(),
             "figures": {name: [_interval(one) for one in values] for name, values in self.answers.figures().items()},
             "follows_the_loss": {
-                name: {tuning: _interval(one) for tuning, one in orders.items()} for name, orders in self.orders.items()
+                name: {tuning: dict(vars(one)) for tuning, one in orders.items()}
+                for name, orders in self.orders.items()
             },
         }
 

@@ -14,7 +14,7 @@ from lmlab.chain.result import JUDGED, judged_beside, read_chain, recomputed
 from lmlab.files import without_nan
 from lmlab.judge.verifying import differences, leaves, verify_judged
 from lmlab.runs import Run
-from lmlab.study.verify.bundle import NAME, unpack
+from lmlab.study.verify.bundle import NAME, pack, runs_named_in, unpack
 from lmlab.study.verify.recomputing import RunIndex
 
 
@@ -61,6 +61,20 @@ def verify_chain(path: Path, runs: Path) -> ChainCheck:
         judged = verify_judged(path.parent / JUDGED, runs)
         count, wrong = count + judged.figures, [*wrong, *(f"{JUDGED}: {line}" for line in judged.wrong)]
     return ChainCheck(figures=count, wrong=tuple(wrong))
+
+
+def pack_chain(path: Path, runs: Path) -> tuple[Path, int]:
+    """Write the archive beside the file from which its models can be recomputed; return its path and size in bytes.
+
+    LabError where something doesn't hold, or a run isn't in `runs`.
+    """
+    value = read_chain(path)
+    archive = path.parent / NAME
+    archive.unlink(missing_ok=True)
+    found = verify_chain(path, runs)
+    if not found.holds:
+        raise LabError(f"{path} is not packed, since not all of it holds: {found.wrong[0]}")
+    return archive, pack(runs_named_in(value, RunIndex(runs).runs), archive)
 
 
 @contextmanager

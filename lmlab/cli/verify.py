@@ -87,16 +87,14 @@ def _judged(flags: Verify) -> int:
 
 def _chain(flags: Verify) -> int:
     """Verify the file of lmlab chain, with the comparison of answers beside it."""
-    from lmlab.chain.verifying import verify_chain
+    from lmlab.chain.verifying import pack_chain, verify_chain
     from lmlab.judge.verifying import MOST_SHOWN
 
     path = Path(flags.file)
     if flags.rescore:
         raise UsageError("--rescore is for files about runs' losses: verify the chain's runs one by one")
     if flags.pack:
-        from lmlab.study.verify.verification import pack
-
-        archive, _ = pack(path, runs_folder(flags.runs))
+        archive, _ = pack_chain(path, runs_folder(flags.runs))
         show(archive, file=sys.stderr if flags.json else None)
     found = verify_chain(path, runs_folder(flags.runs))
     if flags.json:

@@ -85,7 +85,8 @@ def test_a_chain_trains_tunes_compares_and_goes_on_where_it_was(file, tmp_path, 
     (
         written.parent / "judged.json"
     ).unlink()  # without the answers the scores of each question are what figures follow from
-    assert main(["verify", str(written), "--runs", str(runs)]) == 0
+    assert main(["verify", str(written), "--runs", str(runs), "--pack"]) == 0
+    assert main(["verify", str(written), "--runs", str(tmp_path / "none")]) == 0  # from the archive
     changed = json.loads(written.read_text())
     changed["models"][3]["valid_loss"] += 0.01
     written.write_text(json.dumps(changed))
@@ -111,8 +112,8 @@ def test_the_order_is_kendalls_tau_over_the_tuned_models():
     rows.append(row("base", None, 0.1))
     found = orders_of(rows, {"chrF": [*scores, 99.0]})["chrF"]
     assert list(found) == ["all"]
-    assert found["all"].estimate == pytest.approx(scipy.stats.kendalltau(-np.array(losses), scores).statistic)
-    assert found["all"].low < found["all"].estimate < found["all"].high
+    theirs = scipy.stats.kendalltau(-np.array(losses), scores)
+    assert (found["all"].tau, found["all"].p_value) == pytest.approx((theirs.statistic, theirs.pvalue))
 
 
 def test_models_of_different_tunings_are_not_compared_with_each_other():
@@ -120,5 +121,5 @@ def test_models_of_different_tunings_are_not_compared_with_each_other():
     rows = [row(str(number), tuning, loss) for tuning in ("one", "two") for number, loss in enumerate(losses)]
     # Within each tuning the order is that of the loss, whatever the tuning adds.
     found = orders_of(rows, {"chrF": [1.0, 2.0, 3.0, 0.3, 0.2, 0.1]})["chrF"]
-    assert {name: one.estimate for name, one in found.items()} == pytest.approx({"one": 1, "two": -1, TOGETHER: 1})
+    assert {name: one.tau for name, one in found.items()} == pytest.approx({"one": 1, "two": -1, TOGETHER: 1})
     assert orders_of(rows[:2], {"chrF": [1.0, 2.0]}) == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 import scipy.stats
 
 from lmlab import LabError
-from lmlab.stats.kendall import kendall_tau, kendall_tau_within
+from lmlab.stats.kendall import kendall_tau, kendall_tau_within, tau_p_value
 
 
 @pytest.mark.parametrize("values", [3, 6, 1000])
@@ -75,3 +76,19 @@ def test_nothing_to_order_has_no_tau():
     assert kendall_tau([1, 2, math.nan, 3, 4], [1, 2, 3, 4, 5]).units == 4
     with pytest.raises(LabError, match="two lists of one length"):
         kendall_tau([1, 2], [1])
+
+
+@pytest.mark.parametrize("count", [4, 6, 8, 12])
+def test_the_p_value_is_scipys_exact_one(count):
+    rng = np.random.default_rng(count)
+    for _ in range(5):
+        x, y = rng.normal(size=(2, count))
+        assert tau_p_value(x, y) == pytest.approx(scipy.stats.kendalltau(x, y, method="exact").pvalue)
+
+
+def test_the_p_value_counts_permutations_with_ties_too():
+    x, y = [1, 1, 2, 3], [1, 2, 2, 3]
+    permuted = [kendall_tau(x, order).estimate for order in itertools.permutations(y)]
+    at_least = sum(abs(one) >= abs(kendall_tau(x, y).estimate) - 1e-12 for one in permuted)
+    assert tau_p_value(x, y) == pytest.approx(at_least / len(permuted))
+    assert math.isnan(tau_p_value([1, 2, 3], [5, 5, 5]))
