@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from benchmarks import context_page, evaluation_page, harness, instruct_page, measures, published
+from benchmarks import context_page, corpora_page, evaluation_page, harness, instruct_page, measures, published
 from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
@@ -138,6 +138,11 @@ def test_the_tables_of_the_evaluation_page_are_what_their_command_writes():
 def test_the_tables_of_the_instruct_page_are_what_their_command_writes():
     before = instruct_page.PAGE.read_text(encoding="utf-8")
     assert instruct_page.page(before) == before, "python -m benchmarks.instruct_page"
+
+
+def test_the_tables_of_the_corpora_page_are_what_their_command_writes():
+    before = corpora_page.PAGE.read_text(encoding="utf-8")
+    assert corpora_page.page(before) == before, "python -m benchmarks.corpora_page"
 
 
 def test_the_table_of_the_tasks_page_is_what_its_command_writes():
