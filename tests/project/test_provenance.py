@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from benchmarks import context_page, corpora_page, evaluation_page, harness, instruct_page, measures, published
+from benchmarks import context_page, evaluation_page, harness, instruct_page, measured_pages, measures, published
 from benchmarks.cpu import PARTS
 from benchmarks.render import by_document, fill, render
 from benchmarks.results import read_results
@@ -140,9 +140,9 @@ def test_the_tables_of_the_instruct_page_are_what_their_command_writes():
     assert instruct_page.page(before) == before, "python -m benchmarks.instruct_page"
 
 
-def test_the_tables_of_the_corpora_page_are_what_their_command_writes():
-    before = corpora_page.PAGE.read_text(encoding="utf-8")
-    assert corpora_page.page(before) == before, "python -m benchmarks.corpora_page"
+def test_the_measured_tables_are_what_their_command_writes():
+    for path, text in measured_pages.pages().items():
+        assert path.read_text(encoding="utf-8") == text, f"{path.name}: python -m benchmarks.measured_pages"
 
 
 def test_the_table_of_the_tasks_page_is_what_its_command_writes():

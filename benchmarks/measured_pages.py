@@ -1,25 +1,28 @@
-"""The tables of docs/corpora.md: how fast text becomes tokens, and training from a store that memory can't hold.
+"""The tables of docs/corpora.md and docs/serving.md: tokenising, stores that memory can't hold, many clients at once.
 
 python -m benchmarks.tokenising --corpus FOLDER --python VENV/bin/python --out docs/tokenising.json
 python -m benchmarks.large_store --folder DIR --store 32GB --memory 4GB --out docs/large-store.json
-python -m benchmarks.corpora_page
+python -m benchmarks.serving RUN --to docs/serving.json
+python -m benchmarks.measured_pages
 """
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from benchmarks.paired import paired_ratios
 from benchmarks.render import fill
+from benchmarks.serving import table as clients_table
+from benchmarks.serving import verdict
 from benchmarks.tokenising import SIDES
 from benchmarks.worker import ROOT
 from lmlab.files import read_json, write_text
 from lmlab.recipe.quantities import byte_count
 
 DOCS = ROOT / "docs"
-PAGE, TOKENISING, LARGE_STORE = DOCS / "corpora.md", DOCS / "tokenising.json", DOCS / "large-store.json"
 DESCRIBED = {
     "lmlab": "lmlab, encoding alone",
     "lmlab, whole data set": "lmlab, the whole data set with hashes, tables and duplicates",
@@ -30,14 +33,27 @@ DESCRIBED = {
 
 
 def main() -> None:
-    """Write the page."""
-    write_text(PAGE, page(PAGE.read_text(encoding="utf-8")))
+    """Write the pages."""
+    for path, text in pages().items():
+        write_text(path, text)
 
 
-def page(before: str) -> str:
-    """The page with the tables of what was measured."""
-    made = {"tokenising": (TOKENISING, tokenising_table), "large-store": (LARGE_STORE, store_table)}
-    return fill(before, {name: table(read_json(path)) for name, (path, table) in made.items() if path.is_file()})
+def pages() -> dict[Path, str]:
+    """Each page with the tables of what was measured."""
+    made = {
+        DOCS / "corpora.md": {
+            "tokenising": (DOCS / "tokenising.json", tokenising_table),
+            "large-store": (DOCS / "large-store.json", store_table),
+        },
+        DOCS / "serving.md": {"serving": (DOCS / "serving.json", serving_table)},
+    }
+    return {
+        page: fill(
+            page.read_text(encoding="utf-8"),
+            {name: table(read_json(path)) for name, (path, table) in tables.items() if path.is_file()},
+        )
+        for page, tables in made.items()
+    }
 
 
 def tokenising_table(value: Mapping[str, Any]) -> str:
@@ -68,6 +84,13 @@ def store_table(value: Mapping[str, Any]) -> str:
             f"{byte_count(value['settings']['memory'])} of its own.",
         ]
     )
+
+
+def serving_table(value: Mapping[str, Any]) -> str:
+    """A row a number of clients, and what batching trades."""
+    found = value["context"]["machine"]
+    where = f"{found['logical_cores']} cores of an {found['cpu']}"
+    return f"{clients_table(value['results'])}\n\n{verdict(value['results'])}; {where}."
 
 
 def _machine(value: Mapping[str, Any]) -> str:
