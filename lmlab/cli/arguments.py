@@ -202,7 +202,8 @@ def _with_joined_help(described: type) -> type:
     hints = typing.get_type_hints(described, include_extras=True)
     texts = {
         entry.arg_name: " ".join((entry.description or "").split())
-        for entry in docstring_parser.parse_from_object(described).params
+        for base in reversed(described.__mro__[:-1])  # parse_from_object finds only what a class itself declares
+        for entry in docstring_parser.parse_from_object(base).params
     }
     fields = [
         (
