@@ -127,8 +127,13 @@ def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: st
 
 def flag_names(flags: type) -> list[str]:
     """Return every --name of a verb's dataclass."""
+    import tyro
+
+    positional = typing.get_args(tyro.conf.Positional[str])[1]
     names = ["--help"]
     for field, hint in typing.get_type_hints(flags, include_extras=True).items():
+        if positional in getattr(hint, "__metadata__", ()):
+            continue
         # `from` can't be a field's name: tyro.conf.arg renames one.
         given = [extra.name for extra in getattr(hint, "__metadata__", ()) if getattr(extra, "name", None)]
         name = (given[0] if given else field).replace("_", "-")
