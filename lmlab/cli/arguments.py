@@ -127,8 +127,13 @@ def only_settings(overrides: dict[str, Any], sections: tuple[str, ...], prog: st
 
 def flag_names(flags: type) -> list[str]:
     """Return every --name of a verb's dataclass."""
+    import tyro
+
+    positional = typing.get_args(tyro.conf.Positional[str])[1]
     names = ["--help"]
     for field, hint in typing.get_type_hints(flags, include_extras=True).items():
+        if positional in getattr(hint, "__metadata__", ()):
+            continue
         # `from` can't be a field's name: tyro.conf.arg renames one.
         given = [extra.name for extra in getattr(hint, "__metadata__", ()) if getattr(extra, "name", None)]
         name = (given[0] if given else field).replace("_", "-")
@@ -202,7 +207,8 @@ def _with_joined_help(described: type) -> type:
     hints = typing.get_type_hints(described, include_extras=True)
     texts = {
         entry.arg_name: " ".join((entry.description or "").split())
-        for entry in docstring_parser.parse_from_object(described).params
+        for base in reversed(described.__mro__[:-1])  # parse_from_object finds only what a class itself declares
+        for entry in docstring_parser.parse_from_object(base).params
     }
     fields = [
         (

@@ -15,6 +15,7 @@ from lmlab.cli.drawing import Drawing, sampling_of
 from lmlab.cli.errors import UsageError
 from lmlab.cli.printing import show, show_json, show_text
 from lmlab.cli.progress import progress_for
+from lmlab.files.storage import reason
 
 if TYPE_CHECKING:
     from lmlab.experiment.loaded import Loaded
@@ -197,7 +198,8 @@ def _lines(path: Path) -> list[str]:
     try:
         lines = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if line]
     except (OSError, UnicodeDecodeError) as error:
-        raise LabError(f"prompts can't be read from {path}: {error}; expected a text file in UTF-8") from None
+        why = reason(error) if isinstance(error, OSError) else "it isn't UTF-8"
+        raise LabError(f"prompts can't be read from {path} ({why}): expected a text file in UTF-8") from None
     if not lines:
         raise LabError(f"{path} holds no prompt: expected one a line")
     return lines

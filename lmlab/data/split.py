@@ -52,9 +52,21 @@ class SplitPlan:
         return [self.rule, self.valid_documents if self.rule == "first" else self.share, *tested]
 
 
-def plan_split(data: Data, source: Source, scan: Scan) -> SplitPlan:
-    """Return the split for `data`; raises LabError if the corpus can't be split that way."""
+def plan_split(data: Data, source: Source, scan: Scan, *, whole: bool = False) -> SplitPlan:
+    """Return the split for `data`; raises LabError if the corpus can't be split that way.
+
+    With `whole` no document is cut, as conversations can't be: where the border would be within the last one, that one
+    validates.
+    """
     plan = _plan(data, source, scan)
+    if whole and plan.cut_document >= 0:
+        if scan.documents == 1:
+            raise LabError(
+                f"{source.title} has a single conversation, which can't be cut: expected 2 or more, to train and to validate"
+            )
+        plan = SplitPlan(
+            rule=plan.rule, share=plan.share, of=(np.arange(scan.documents) == plan.cut_document).astype(np.uint8)
+        )
     require_used(data, plan.rule, source)
     present = set(np.unique(plan.of)) | ({0, 1} if plan.cut_document >= 0 else set())
     for index, name in ((0, "training"), (1, "validation")):

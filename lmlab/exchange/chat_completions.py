@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from lmlab import LabError, __version__
+from lmlab.files.storage import reason
 
 KEY = "OPENAI_API_KEY"
 LARGEST_ANSWER = 1 << 22
@@ -109,7 +110,7 @@ def _post(address: str, body: dict[str, Any], timeout_seconds: float) -> Any:
         passing, rejected = error.code in RETRIED, error.code in REJECTED
         raise ServerFailed(line, passing=passing, rejected=rejected, wait_seconds=_wait(error)) from None
     except (OSError, ValueError) as error:
-        line = without_key(f"{address} can't be asked ({error}): expected an OpenAI-compatible server there")
+        line = without_key(f"{address} can't be asked ({reason(error)}): expected an OpenAI-compatible server there")
         raise ServerFailed(line, passing=isinstance(error, OSError)) from None
 
 

@@ -171,9 +171,12 @@ def _open_no_link(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)
 
 
-def reason(error: OSError) -> str:
+def reason(error: Exception) -> str:
     """Return why the system refused, in the system's words."""
-    return error.strerror or str(error) or type(error).__name__
+    wrapped = getattr(error, "reason", None)  # by urllib
+    if isinstance(wrapped, OSError):
+        return reason(wrapped)
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def advice(error: OSError) -> str:

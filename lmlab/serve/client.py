@@ -17,6 +17,7 @@ from typing import Any
 
 from lmlab import LabError, __version__
 from lmlab.data.instructions.template import Message
+from lmlab.files.storage import reason
 from lmlab.generation.settings import Sampling
 from lmlab.serve.dialogue import Answered, shortened
 
@@ -154,7 +155,9 @@ class RemotePartner:
             with error:
                 raise _refused(error, address) from None
         except (OSError, ValueError, http.client.HTTPException) as error:
-            raise LabError(f"{address} can't be asked ({error}): expected an OpenAI-compatible server there") from None
+            raise LabError(
+                f"{address} can't be asked ({reason(error)}): expected an OpenAI-compatible server there"
+            ) from None
 
 
 def is_address(text: str) -> bool:
@@ -193,7 +196,7 @@ def _events(response: Any) -> Iterator[dict[str, Any]]:
                 raise LabError(f"the server stopped the answer: {event['error'].get('message')}")
             yield event
     except (OSError, http.client.HTTPException) as error:
-        raise LabError(f"the connection broke off ({error}): try again") from None
+        raise LabError(f"the connection broke off ({reason(error)}): try again") from None
     raise LabError("the server ended the answer early: try again")
 
 

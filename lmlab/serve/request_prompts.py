@@ -77,8 +77,10 @@ def _fitting(ids: list[int], served: Served, field: str) -> list[int]:
 
 
 def _messages(value: Any) -> list[Message]:
-    if not isinstance(value, list) or not value:
+    if not isinstance(value, list):
         raise wrong("messages", value, "a list of messages")
+    if not value:
+        raise invalid("messages", "messages is empty: expected one message at least, the user's last")
     found = []
     for place, one in enumerate(value):
         where = f"messages[{place}]"

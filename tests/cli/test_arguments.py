@@ -47,6 +47,8 @@ def test_help_shows_the_settings_of_the_recipe_and_the_kinds_that_are_asked_for(
         ("plan", ["Chinchilla", "FLOPs", "epochs"]),
         ("compare", ["Why do they differ: lmlab explain"]),
         ("explain", ["Why do they differ"]),
+        ("sample", ["Sample among the k likeliest tokens"]),
+        ("judge", ["Sample among the k likeliest tokens", "Tokens of an answer at most"]),
     ],
 )
 def test_help_has_the_words_that_are_looked_for(verb, words, capsys):

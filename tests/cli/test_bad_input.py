@@ -36,6 +36,12 @@ def test_a_missing_file(lmlab):
     )
 
 
+def test_a_missing_file_of_prompts_and_an_argument_that_is_no_flag(lmlab):
+    refusal = "prompts can't be read from none.txt (No such file or directory): expected a text file"
+    assert_refused(lmlab("sample", "any", "--prompts", "none.txt"), 1, refusal)
+    assert_refused(lmlab("chain", "--file", "x"), 2, "has no --file: expected one of --help, --runs")
+
+
 def test_an_empty_file(lmlab, text):
     assert_refused(lmlab("train", text(b"")), 1, "bad.txt contains no text")
 

@@ -197,6 +197,18 @@ def test_a_hashed_split_has_a_test_split_of_about_its_share(corpus):
     assert sum(sizes) == 60 and min(sizes) >= 5
 
 
+def test_a_few_conversations_are_split_between_two_of_them(tmp_path):
+    """The border of a text's end would be within the last conversation, which is longer than the share."""
+    path = tmp_path / "few.json"
+    path.write_text(json.dumps([*records(5), {"instruction": "Count.", "output": "and " * 500}]))
+    dataset = prepare(recipe_of(path, split="auto").data)
+    dataset.verify()
+    assert {split: len(dataset.document_starts(split)) - 1 for split in dataset.splits} == {"train": 5, "valid": 1}
+    path.write_text(json.dumps(records(1)))
+    with pytest.raises(LabError, match="expected 2 or more"):
+        prepare(recipe_of(path, split="auto").data)
+
+
 def test_turns_are_responses_by_themselves_and_all_end(tmp_path):
     path = tmp_path / "chats.jsonl"
     turns = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "A"}] * 2

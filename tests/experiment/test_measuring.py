@@ -11,12 +11,13 @@ import pytest
 from lmlab import LabError
 from lmlab.cli import main
 from lmlab.data.dataset import find_dataset
+from lmlab.data.preparation import prepare
 from lmlab.evaluation.measures.real import PROMPT_CHARACTERS, real_passages
 from lmlab.experiment.loaded import load
 from lmlab.experiment.measuring import AskedMeasures, measure
 from lmlab.experiment.start import train
 from lmlab.generation.settings import Sampling
-from lmlab.recipe import Recipe, override
+from lmlab.recipe import Data, Recipe, override
 from lmlab.runs import open_run
 from lmlab.runs.measures import read_measures
 from lmlab.training.display import Quiet
@@ -149,3 +150,15 @@ def test_the_verb_prints_texts_and_figures(place, capsys):
     value = json.loads(capsys.readouterr().out)
     assert len(value["models"]) == 2
     assert len(value["real"]["passages"]) == 3
+
+
+def test_real_passages_of_conversations_are_the_answers_after_all_that_precedes_them(tmp_path):
+    records = [{"instruction": f"Say {number}.", "output": f"It is {number}, " * 9} for number in range(6)]
+    (tmp_path / "tasks.json").write_text(json.dumps(records))
+    settings = {"corpus": str(tmp_path / "tasks.json"), "template": "alpaca", "tokenizer": "bytes", "vocabulary": None}
+    dataset = prepare(Data(**settings, split="sequential", valid_share=0.5))
+    passages = real_passages(dataset, "valid", 5, 11)
+    assert sorted(passage.text for passage in passages) == [f"It is {number}, It" for number in range(3, 6)]
+    for passage in passages:
+        assert passage.cut
+        assert passage.prompt.endswith(f"### Instruction:\nSay {passage.text[6]}.\n\n### Response:\n")

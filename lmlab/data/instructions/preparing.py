@@ -51,7 +51,7 @@ def build_conversations(
     read, parts = _read(source, progress)
     texts = ["".join(segment.text for segment in template.segments(one.messages)) for one in read]
     scanned = _scan(texts, parts)
-    split = plan_split(data, source, scanned)
+    split = plan_split(data, source, scanned, whole=True)
     tokenizer = given or _tokenizer(data, texts, scanned, split)
     end = require_end(tokenizer, template)
     identity = _identity(read, split, tokenizer, template, parts)

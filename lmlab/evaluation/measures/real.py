@@ -30,12 +30,15 @@ def real_passages(
     """Return up to `count` passages of at most `tokens` tokens behind their prompts, each in one document. Prompts for which
     `readable` returns False are passed over.
 
+    Of conversations a prompt is all up to the first answer, and the passage that answer: the template's words aren't measured.
+
     They begin where documents begin, in a random order that the seed determines; where there are fewer documents than passages,
     at places that are spread over the split. LabError if not one passage has a prompt.
     """
     found: list[Passage] = []
+    passage_at = _answer if "conversations" in dataset.facts else _passage
     for begin, end in _places(dataset, split, count, seed):
-        passage = _passage(dataset, split, begin, end, tokens)
+        passage = passage_at(dataset, split, begin, end, tokens)
         if passage is not None and readable(passage.prompt):
             found.append(passage)
         if len(found) == count:
@@ -52,7 +55,7 @@ def _places(dataset: Dataset, split: str, count: int, seed: int) -> Iterator[tup
     """Yield the first token of a passage and the end of its document."""
     starts = np.asarray(dataset.document_starts(split), dtype=np.int64)
     documents = len(starts) - 1
-    if documents >= count:
+    if documents >= count or "conversations" in dataset.facts:
         for number in np.random.default_rng(seed).permutation(documents).tolist():
             yield int(starts[number]), int(starts[number + 1])
         return
@@ -78,6 +81,19 @@ def _passage(dataset: Dataset, split: str, begin: int, end: int, tokens: int) ->
                 prompt=prompt.rstrip(), text=continued[len(prompt.rstrip()) :], cut=len(ids) > length + tokens
             )
     return None
+
+
+def _answer(dataset: Dataset, split: str, begin: int, end: int, tokens: int) -> Passage | None:
+    """Return the first answer of the conversation at a token, behind all that precedes it; None if the two aren't whole text."""
+    ids, written = dataset.tokens(split)[begin:end].astype(np.int64), dataset.responses(split)[begin:end]
+    first = int(np.argmax(written))
+    length = int(np.argmin(np.append(written[first:], False)))
+    answer = ids[first : first + length]
+    answer = answer[answer != (-1 if dataset.end_of_text is None else dataset.end_of_text)]
+    prompt, text = _text(dataset, ids[:first]), _text(dataset, answer[:tokens])
+    if not prompt or not text:
+        return None
+    return Passage(prompt=prompt, text=text, cut=len(answer) > tokens)
 
 
 def _text(dataset: Dataset, ids: NDArray[np.int64]) -> str:

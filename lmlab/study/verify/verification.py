@@ -38,7 +38,7 @@ CHOSEN = re.compile(r"(^|\.)(level|cells\.[^.]*|weight|spent|loss_interval_level
 """Places of numbers that were chosen, such as weights of cells: they are compared, but don't count as figures."""
 KNOWN = (
     "expected the study.json of lmlab study, the explain.json of lmlab explain, the output of lmlab compare --json, with --table "
-    "or without, or of lmlab report --to json, or a finished run"
+    "or without, or of lmlab report --to json, the judged.json of lmlab judge, the chain.json of lmlab chain, or a finished run"
 )
 
 
