@@ -39,6 +39,7 @@ class Answer:
     tokens: int
     first_seconds: float
     seconds: float
+    """From the request to the last token; several tokens may reach the client at once, so the time after the first says little."""
 
 
 async def ask(client: Any, number: int, tokens: int) -> Answer:
@@ -63,9 +64,7 @@ async def ask(client: Any, number: int, tokens: int) -> Answer:
             if event.get("usage"):
                 count = event["usage"]["completion_tokens"]
     ended = time.perf_counter()
-    return Answer(
-        text="".join(pieces), tokens=count, first_seconds=(first or ended) - began, seconds=ended - (first or ended)
-    )
+    return Answer(text="".join(pieces), tokens=count, first_seconds=(first or ended) - began, seconds=ended - began)
 
 
 async def measured(address: str, clients: int, requests: int, tokens: int) -> tuple[dict[str, Any], list[str]]:
@@ -86,7 +85,7 @@ async def measured(address: str, clients: int, requests: int, tokens: int) -> tu
         seconds = time.perf_counter() - began
     found = [answer for answer in answers if answer is not None]
     firsts = [answer.first_seconds for answer in found]
-    speeds = [(answer.tokens - 1) / answer.seconds for answer in found if answer.tokens > 1]
+    speeds = [answer.tokens / answer.seconds for answer in found]
     figures = {
         "clients": clients,
         "requests": len(found),
