@@ -119,7 +119,8 @@ def listening_socket(host: str, port: int) -> socket.socket:
         family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[
             0
         ]
-        found = socket.socket(family, kind)
+        # asyncio sets TCP_NODELAY only where the protocol is named; without it each first token waits 40 ms for an acknowledgement.
+        found = socket.socket(family, kind, socket.IPPROTO_TCP)
     except (OSError, UnicodeError) as error:
         raise LabError(
             f"--host {host!r} can't be used ({error}): expected an address or a name of this machine"

@@ -1,7 +1,9 @@
 """Many clients at once, those that leave, a full queue, failures and the stop."""
 
 import asyncio
+import contextlib
 import signal
+import socket
 import threading
 import time
 
@@ -143,3 +145,11 @@ def test_figures_count_what_was_answered(serving, served):
         assert metric(client, "batch_size_sum") == 10
         summary = client.server.metrics.summary()
     assert "10 tokens; first token after" in summary and "tokens/s together" in summary
+
+
+def test_connections_send_each_token_at_once(serving):
+    """asyncio sets TCP_NODELAY on connections of a socket that names its protocol."""
+    from lmlab.serve.running import listening_socket
+
+    with contextlib.closing(listening_socket("127.0.0.1", 0)) as bound:
+        assert bound.proto == socket.IPPROTO_TCP
