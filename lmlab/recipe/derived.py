@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lmlab.recipe.data import Data
 from lmlab.recipe.experiment import Recipe
 from lmlab.recipe.override import override
 
@@ -30,14 +31,23 @@ RULES = ("train.steps", *SHARES_OF_STEPS, *ADAM_RATES.values())
 def with_settings(recipe: Recipe, settings: Mapping[str, Any]) -> Recipe:
     """Return `recipe` with `settings` by dotted name, and its derived settings derived again; raises LabError as `override` does.
 
-    Names in `settings` are removed from the derived ones.
+    Names in `settings` are removed from the derived ones. A setting of the recipe that only its own data.split reads
+    (data.valid_documents) goes back to its default where another split is asked for.
     """
+    settings = {**_of_another_split(recipe, settings), **settings}
     changed = override(recipe, settings)
     kept = tuple(name for name in recipe.derived if name not in settings and _value(changed, name) is not None)
     for name in RULES:  # steps first, since others are shares of them
         if name in kept and _value(changed, name) == _value(recipe, name):
             changed = override(changed, {name: _derived_value(name, recipe, changed)})
     return replace(changed, derived=kept)
+
+
+def _of_another_split(recipe: Recipe, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the default of data.valid_documents where `settings` leave the split that reads it; else nothing."""
+    if recipe.data.split != "first" or settings.get("data.split", "first") == "first":
+        return {}
+    return {"data.valid_documents": Data().valid_documents}
 
 
 def notes(recipe: Recipe, changed: Recipe, settings: Mapping[str, Any]) -> list[str]:

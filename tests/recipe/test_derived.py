@@ -10,6 +10,7 @@ from lmlab.recipe import (
     GPT,
     AdamW,
     Cosine,
+    Data,
     Evaluate,
     Linear,
     Muon,
@@ -17,6 +18,7 @@ from lmlab.recipe import (
     Train,
     check,
     from_toml,
+    load_recipe,
     override,
     recipe_hash,
     to_toml,
@@ -122,3 +124,11 @@ def test_a_list_that_names_no_settings_is_refused_in_one_line(value):
     with pytest.raises(LabError, match="derived can't be") as refused:
         from_toml(f"derived = {value}\n")
     assert "\n" not in str(refused.value)
+
+
+def test_another_split_leaves_the_documents_of_the_first_one():
+    base = load_recipe("base-small")
+    assert base.data.valid_documents != Data().valid_documents
+    assert with_settings(base, {"data.split": "tail"}).data.valid_documents == Data().valid_documents
+    assert with_settings(base, {"data.split": "first"}).data == base.data
+    assert with_settings(base, {"data.split": "tail", "data.valid_documents": 9}).data.valid_documents == 9
