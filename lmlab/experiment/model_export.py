@@ -2,37 +2,26 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError, StorageError
+from lmlab import LabError
 from lmlab.data.progress import Progress, shown
 from lmlab.exchange.html.weights import WeightsName
 from lmlab.exchange.models.card import card
 from lmlab.exchange.models.exportable import FORMATS, HTML, exportable, listed
 from lmlab.exchange.models.proof import Proof, prove
 from lmlab.exchange.models.writing import WRITERS, Written, require_tokenizer
+from lmlab.experiment.export_place import draft_beside, free_place, put_in_place
 from lmlab.experiment.loaded import Loaded, load
 from lmlab.experiment.model_facts import card_facts, recorded_figures
 from lmlab.experiment.page_export import ExportedPage, export_page
-from lmlab.files import (
-    flush_folder,
-    make_folder,
-    reason,
-    remove_dead,
-    require_free_bytes,
-    temporary_folder,
-    write_text,
-)
+from lmlab.files import require_free_bytes, write_text
 from lmlab.recipe.quantities import byte_count
 from lmlab.runs.names import stem_of
 
-DRAFT = ".export-"
-"""Prefix of the folder until the export has proven itself."""
-MODE = 0o777
 SMALL = 100_000
 """Bytes of a file from which its size is shown."""
 
@@ -98,17 +87,17 @@ def export_model(
         if to == HTML:
             return export_page(loaded, out, weights, progress)
         require_tokenizer(loaded.tokenizer, to)
-        folder = _place(out or Path(f"{stem_of(name)}-{to}"))
+        folder = free_place(out or Path(f"{stem_of(name)}-{to}"), "folder")
         what = _what(loaded)
         require_free_bytes(folder.parent, sum(one.nbytes for one in what.weights.values()), "the exported model")
-        with temporary_folder(folder.parent, DRAFT, MODE) as draft:
+        with draft_beside(folder) as draft:
             progress.begin(f"writing {to}", None)
             WRITERS[to](draft.path, what)
             progress.begin("comparing it with the run's model", None)
             proof = prove(draft.path, what, to)
             write_text(draft.path / "README.md", card(what, to, card_facts(loaded), proof.line))
             draft.release()
-            _put_in_place(draft.path, folder)
+            put_in_place(draft.path, folder, "folder")
     files = {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir())}
     return Exported(run=name, step=loaded.step, to=to, folder=folder, files=files, proof=proof)
 
@@ -116,28 +105,6 @@ def export_model(
 def _inexpressible(name: str, to: str, reasons: tuple[str, ...], others: tuple[str, ...]) -> str:
     instead = f"use --to {' or '.join(others)}" if others else "no other format can either"
     return f"{name} can't be exported to {to}, which has no {listed(reasons)}: {instead}"
-
-
-def _place(folder: Path) -> Path:
-    """Return the folder, whose parent exists then; LabError unless it is new or empty."""
-    try:
-        if os.path.lexists(folder) and not (folder.is_dir() and not any(folder.iterdir())):
-            raise LabError(f"{folder} is there already: name a new folder with --out")
-    except OSError as error:
-        raise LabError(f"--out {folder} can't be used: {reason(error)}; name another folder") from None
-    make_folder(folder.parent, "name another folder with --out")
-    remove_dead(folder.parent, DRAFT)
-    return folder
-
-
-def _put_in_place(draft: Path, folder: Path) -> None:
-    try:
-        if folder.is_dir():
-            folder.rmdir()
-        os.rename(draft, folder)
-        flush_folder(folder.parent)
-    except OSError as error:
-        raise StorageError(f"{folder} can't be written: {reason(error)}; name another folder with --out") from None
 
 
 def _what(loaded: Loaded) -> Written:

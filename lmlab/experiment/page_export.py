@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lmlab import LabError, StorageError, __version__
+from lmlab import LabError, __version__
 from lmlab.data.catalogue import CATALOGUE
 from lmlab.data.progress import Progress
 from lmlab.data.tokenizers.base import Tokenizer
@@ -28,18 +27,11 @@ from lmlab.exchange.html.proof import prove_page
 from lmlab.exchange.html.weights import Packed, WeightsName, pack
 from lmlab.exchange.models.exportable import FORMATS, HTML
 from lmlab.exchange.models.proof import Proof
+from lmlab.experiment.export_place import draft_beside, free_place, put_in_place
 from lmlab.experiment.loaded import Loaded
 from lmlab.experiment.model_facts import card_facts
 from lmlab.experiment.scored_text import Reader, part_to_score
-from lmlab.files import (
-    flush_folder,
-    make_folder,
-    reason,
-    remove_dead,
-    require_free_bytes,
-    temporary_folder,
-    write_text,
-)
+from lmlab.files import require_free_bytes, write_text
 from lmlab.generation.prompts import begin_of, first_token
 from lmlab.model.families import family_of
 from lmlab.recipe import Recipe
@@ -47,8 +39,6 @@ from lmlab.recipe.quantities import byte_count
 from lmlab.recipe.text import to_toml
 from lmlab.runs.names import stem_of
 
-DRAFT = ".export-"
-MODE = 0o777
 MOST_CHARACTERS = 400_000_000
 """Of the weights of a page, all of which a browser holds in memory, as text and as numbers."""
 MOST_MEASURED = 100_000
@@ -106,7 +96,7 @@ def export_page(loaded: Loaded, out: Path | None, weights: WeightsName, progress
     LabError where the file is there already, the model is too large, or node or Chromium computes something else from it.
     """
     name = stem_of(loaded.run.name)
-    file = _place(out or Path(f"{name}.html"))
+    file = free_place(out or Path(f"{name}.html"), "file")
     tokenizer = tokenizer_settings(loaded.tokenizer)
     example = _example(loaded)
     packed = pack(dict(loaded.model.state_dict()), weights)
@@ -127,12 +117,12 @@ def export_page(loaded: Loaded, out: Path | None, weights: WeightsName, progress
     progress.begin("writing the page", None)
     text = document(name, facts, packed.texts)
     require_free_bytes(file.parent, len(text), "the page")
-    with temporary_folder(file.parent, DRAFT, MODE) as draft:
+    with draft_beside(file) as draft:
         made = draft.path / "page.html"
         write_text(made, text)
         progress.begin("checking the page", None)
         proof = prove_page(made)
-        _put_in_place(made, file)
+        put_in_place(made, file, "file")
     return ExportedPage(
         run=loaded.run.name,
         step=loaded.step,
@@ -142,24 +132,6 @@ def export_page(loaded: Loaded, out: Path | None, weights: WeightsName, progress
         losses=() if measured is None else (measured.line,),
         proof=proof,
     )
-
-
-def _place(file: Path) -> Path:
-    """Return the file, whose folder exists then; LabError unless it is new."""
-    # The folder first, since a path may lead through one that isn't there yet (new/../file.html).
-    make_folder(file.parent, "name another file with --out")
-    if os.path.lexists(file):
-        raise LabError(f"{file} is there already: name a new file with --out")
-    remove_dead(file.parent, DRAFT)
-    return file
-
-
-def _put_in_place(made: Path, file: Path) -> None:
-    try:
-        os.rename(made, file)
-        flush_folder(file.parent)
-    except OSError as error:
-        raise StorageError(f"{file} can't be written: {reason(error)}; name another file with --out") from None
 
 
 def _facts(loaded: Loaded, packed: Packed, measured: _Measured | None, example: str) -> Mapping[str, Any]:

@@ -26,7 +26,7 @@ from lmlab.recipe.template import Template
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Likelihood:
-    """Of each question's reference."""
+    """The log-probability of each question's reference."""
 
     nats: NDArray[np.float64]
     """[questions]; NaN where it can't be scored."""

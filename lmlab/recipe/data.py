@@ -97,7 +97,7 @@ class Data:
     def begins_documents(self) -> bool:
         """Whether each document begins with a token of its own, from which its first token is predicted.
 
-        A conversation doesn't: its first tokens are the template's, which nobody asks a model for.
+        A conversation doesn't: its first tokens are the template's, which no model is asked to predict.
         """
         return self.by_document and not self.conversations
 

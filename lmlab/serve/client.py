@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from lmlab import LabError, __version__
-from lmlab.data.instructions.template import Message
 from lmlab.files.storage import reason
 from lmlab.generation.settings import Sampling
+from lmlab.recipe.template import Message
 from lmlab.serve.dialogue import Answered, shortened
 
 KEYS = ("LMLAB_SERVE_TOKEN", "OPENAI_API_KEY")

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from lmlab import LabError
-from lmlab.data.instructions.template import Message
 from lmlab.generation.settings import Sampling
+from lmlab.recipe.template import Message
 
 COMMANDS = {
     "/retry": "answers the last message again, with other random numbers",

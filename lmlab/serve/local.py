@@ -6,10 +6,10 @@ import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
-from lmlab.data.instructions.template import Message, Template
 from lmlab.experiment.loaded import Loaded
 from lmlab.generation.chat import Conversation
 from lmlab.generation.settings import Sampling
+from lmlab.recipe.template import Message, Template
 from lmlab.serve.dialogue import Answered, shortened
 from lmlab.serve.prompting import prompt_ids
 

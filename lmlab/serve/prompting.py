@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from lmlab.data.instructions.template import Message, Template
+from lmlab.data.instructions.encoding import parts_of
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.generation.prompts import encode_prompts
+from lmlab.recipe.template import Message, Template
 
 
 def prompt_ids(tokenizer: Tokenizer, template: Template, messages: Sequence[Message]) -> list[int]:
@@ -19,19 +20,12 @@ def prompt_ids(tokenizer: Tokenizer, template: Template, messages: Sequence[Mess
     LabError unless the turns are as the template needs them and end with a user's message, and for symbols that the tokenizer
     lacks.
     """
-    whole = template.prompt(messages)
-    parts: list[str] = [""]
-    ends: list[bool] = []
-    for segment in template.segments(messages):
-        if segment.response:
-            parts += [segment.text, ""]
-            ends += [False, segment.ends_text]
-        else:
-            parts[-1] += segment.text
-    parts[-1] += template.assistant[0]
-    assert "".join(parts) == whole
+    template.prompt(messages)  # refuses other turns
+    parts = parts_of(template, messages)
+    texts = [part.text for part in parts]
+    texts[-1] += template.assistant[0]
     found: list[int] = []
-    for ids, ended in zip(encode_prompts(tokenizer, parts), [*ends, False], strict=True):
-        end = [tokenizer.end_of_text] if ended and tokenizer.end_of_text is not None else []
+    for ids, part in zip(encode_prompts(tokenizer, texts), parts, strict=True):
+        end = [tokenizer.end_of_text] if part.ends_text and tokenizer.end_of_text is not None else []
         found += [*ids, *end]
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lmlab import LabError
-from lmlab.data.instructions.template import Message
+from lmlab.recipe.template import Message
 from lmlab.serve.errors import ApiError, invalid, of_lab_error
 from lmlab.serve.fields import Fields, shown, wrong
 from lmlab.serve.prompting import prompt_ids

@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from lmlab.data.instructions.template import Template
 from lmlab.generation.choice import Text
 from lmlab.generation.settings import Sampling
 from lmlab.generation.writer import Writer
+from lmlab.recipe.template import Template
 from lmlab.serve.errors import ApiError, invalid
 from lmlab.serve.fields import Fields, shown, wrong
 from lmlab.serve.request_prompts import chat_prompt, completion_prompts

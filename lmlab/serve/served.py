@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lmlab import LabError, __version__
-from lmlab.data.instructions.template import Template, template_named
 from lmlab.data.tokenizers import Tokenizer
 from lmlab.experiment.loaded import Loaded
 from lmlab.generation.prompts import begin_of, encode_prompts, first_token
 from lmlab.generation.spelling import Spelling, spelling_of
 from lmlab.model.trainable import TrainableModel
+from lmlab.recipe.template import Template, template_named
 from lmlab.runs import Run
 
 END_OF_TEXT = "<|endoftext|>"

@@ -6,7 +6,6 @@ import threading
 import pytest
 import torch
 
-from lmlab.data.instructions.template import template_named
 from lmlab.data.tokenizers import build_tokenizer
 from lmlab.generation.decoding import generate
 from lmlab.generation.settings import Sampling
@@ -14,6 +13,7 @@ from lmlab.model.build import build_model
 from lmlab.model.initial import initialise
 from lmlab.recipe.data import Data
 from lmlab.recipe.model import GPT
+from lmlab.recipe.template import template_named
 from lmlab.serve.served import Limits, Served
 
 CONTEXT = 200

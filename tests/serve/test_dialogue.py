@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import pytest
 
 from lmlab import LabError
-from lmlab.data.instructions.template import Message, template_named
 from lmlab.generation.decoding import generate
 from lmlab.generation.settings import Sampling
+from lmlab.recipe.template import Message, template_named
 from lmlab.serve.client import RemotePartner, is_address
 from lmlab.serve.dialogue import Dialogue, command, shortened
 from lmlab.serve.local import LocalPartner

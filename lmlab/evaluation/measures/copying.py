@@ -1,4 +1,4 @@
-"""What of a text is copied from training text: for each word the longest span that begins there and is in training.
+"""Spans that a text has copied from training text: for each word the longest one that begins there and is in training.
 
 The texts are few and the training text is long, so the texts are indexed, by the hashes of all sequences of n words for each n
 that is needed, and the training text passes by once, in portions. A place in training whose n words are in a text is a candidate
