@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lmlab import LabError
 from lmlab.chain.answers import answers_of
 from lmlab.chain.definition import Base, Definition, Tuning
 from lmlab.chain.result import ChainResult, chain_result, write_chain
@@ -95,13 +94,7 @@ def _train(recipe: Recipe, name: str, tuning: FoundTuning | None, around: Surrou
     folder = around.runs / name
     around.say(f"{doing} {name}")
     if folder.exists() and (run := Run(folder)).status() == "finished":
-        try:
-            require_same(run, recipe)
-        except LabError as error:
-            said = str(error).replace(
-                "for a new run choose another --run", "for a new run give it another name in the file"
-            )
-            raise LabError(said) from None
+        require_same(run, recipe, "give it another name in the file")
         around.say(f"{name} is finished already")
         return None
     for line in () if tuning is None else tuning.lines:

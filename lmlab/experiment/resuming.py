@@ -225,8 +225,8 @@ def resume_same(name: str, recipe: Recipe, *, runs: str | Path = "runs", **optio
     return resume(run, **options)
 
 
-def require_same(run: Run, recipe: Recipe) -> None:
-    """Raise LabError, with the first difference, unless the run is of this recipe."""
+def require_same(run: Run, recipe: Recipe, instead: str = "choose another --run") -> None:
+    """Raise LabError, with the first difference and how to get a new run `instead`, unless the run is of this recipe."""
     own = run.recipe()
     different = differences(own, recipe)
     # Settings that lmlab derived in both recipes don't count as differences; requested ones are reported first.
@@ -237,7 +237,7 @@ def require_same(run: Run, recipe: Recipe) -> None:
         longer = f"to train it further: lmlab train --from {run.name}@latest --train.steps {ours}; "
         further = longer if asked[0] == "train.steps" and ours > theirs else ""
         raise LabError(
-            f"{run.name} is another experiment: its {asked[0]} is {theirs}, not {ours}; {further}for a new run choose another --run"
+            f"{run.name} is another experiment: its {asked[0]} is {theirs}, not {ours}; {further}for a new run {instead}"
         )
 
 
